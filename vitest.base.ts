@@ -1,0 +1,15 @@
+import { defineConfig, type ViteUserConfig } from "vitest/config";
+
+/** The test set-up that every project shares: sentences in test/, one JSON result beside them. */
+export function project(name: string, overrides: NonNullable<ViteUserConfig["test"]> = {}): ViteUserConfig {
+  return defineConfig({
+    test: {
+      name,
+      include: ["test/**/*.test.ts"],
+      testTimeout: 60_000,
+      hookTimeout: 120_000,
+      reporters: ["default", ["json", { outputFile: "test-results.json" }]],
+      ...overrides,
+    },
+  });
+}
