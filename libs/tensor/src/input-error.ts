@@ -1,0 +1,55 @@
+/** Where bad input was found and how it differs from what is needed. */
+export interface InputErrorDetails {
+  /** Path of the file that was read. */
+  readonly file?: string;
+  /** Name of the field, tensor, key or option at fault. */
+  readonly field?: string;
+  /** The value found. */
+  readonly got?: unknown;
+  /** The value needed. */
+  readonly wanted?: unknown;
+}
+
+const LONGEST_DETAIL = 200;
+
+/**
+ * Bad input from outside: a file, an option or a request.
+ *
+ * `message` is the sentence given, followed by each detail that the sentence does not already state.
+ */
+export class InputError extends Error {
+  override readonly name = "InputError";
+  readonly file: string | undefined;
+  readonly field: string | undefined;
+  /** The value found, as text. */
+  readonly got: string | undefined;
+  /** The value needed, as text. */
+  readonly wanted: string | undefined;
+
+  constructor(message: string, details: InputErrorDetails = {}, options?: ErrorOptions) {
+    const got = "got" in details ? describe(details.got) : undefined;
+    const wanted = "wanted" in details ? describe(details.wanted) : undefined;
+    const parts: string[] = [];
+    const state = (label: string, text: string | undefined): void => {
+      if (text !== undefined && !message.includes(text)) parts.push(`${label} ${text}`);
+    };
+    state("file", details.file);
+    state("field", details.field);
+    if (got !== undefined && wanted !== undefined) {
+      parts.push(`got ${got}, wanted ${wanted}`);
+    } else {
+      state("got", got);
+      state("wanted", wanted);
+    }
+    super(parts.length === 0 ? message : `${message} (${parts.join("; ")})`, options);
+    this.file = details.file;
+    this.field = details.field;
+    this.got = got;
+    this.wanted = wanted;
+  }
+}
+
+function describe(value: unknown): string {
+  const text = typeof value === "string" ? value : typeof value === "bigint" ? value.toString() : (JSON.stringify(value) ?? String(value));
+  return text.length <= LONGEST_DETAIL ? text : `${text.slice(0, LONGEST_DETAIL)}… (${text.length} characters)`;
+}
