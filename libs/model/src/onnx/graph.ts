@@ -1,0 +1,115 @@
+import type { OnnxDataType, OnnxDim } from "./data-type.ts";
+import { encodeExternalTensor, encodeGraph, encodeModel, encodeNode, encodeRawTensor, encodeValueInfo, type Attribute, type ExternalLocation } from "./wire.ts";
+
+/** The version of the ONNX format and of the operators that graphs are written for; onnxruntime 1.30 reads both. */
+const irVersion = 10;
+const opsets = { "": 21, "com.microsoft": 1 } as const;
+
+/** Attributes of a node by name; `{ float }` marks a number as FLOAT, plain numbers are INT. */
+export type NodeAttributes = Readonly<Record<string, Attribute>>;
+
+/**
+ * Writes an ONNX graph node by node. Every method returns the name of the value that it made, to be given to the
+ * next one. Nodes must be added in an order in which each reads only what was made before it. Constants and weights
+ * are written once however often they are asked for. A sub-graph needs a name of its own: names of values start with it.
+ */
+export class Graph {
+  readonly name: string;
+  readonly #nodes: Uint8Array[] = [];
+  readonly #initializers: Uint8Array[] = [];
+  readonly #inputs: Uint8Array[] = [];
+  readonly #outputs: Uint8Array[] = [];
+  readonly #known = new Set<string>();
+  #count = 0;
+
+  constructor(name: string) {
+    this.name = name;
+  }
+
+  /** Adds an operator of ONNX itself with one output. An empty input name leaves an optional input out. */
+  op(opType: string, inputs: readonly string[], attributes: NodeAttributes = {}): string {
+    const output = this.#fresh(opType);
+    this.#node("", opType, inputs, [output], attributes);
+    return output;
+  }
+
+  /** Adds an operator of ONNX itself with `outputs` outputs. */
+  opN(opType: string, inputs: readonly string[], outputs: number, attributes: NodeAttributes = {}): string[] {
+    const names = Array.from({ length: outputs }, () => this.#fresh(opType));
+    this.#node("", opType, inputs, names, attributes);
+    return names;
+  }
+
+  /** Adds a fused operator of onnxruntime (domain com.microsoft) with one output. */
+  ms(opType: string, inputs: readonly string[], attributes: NodeAttributes = {}): string {
+    const output = this.#fresh(opType);
+    this.#node("com.microsoft", opType, inputs, [output], attributes);
+    return output;
+  }
+
+  /** Adds a fused operator of onnxruntime; `used[i]` false leaves its output i out (the name is then empty). */
+  msN(opType: string, inputs: readonly string[], used: readonly boolean[], attributes: NodeAttributes = {}): string[] {
+    const names = used.map((is) => (is ? this.#fresh(opType) : ""));
+    this.#node("com.microsoft", opType, inputs, names, attributes);
+    return names;
+  }
+
+  /** Declares an input of the graph. */
+  input(name: string, type: OnnxDataType, shape: readonly OnnxDim[]): string {
+    if (this.#known.has(name)) return name;
+    this.#known.add(name);
+    this.#inputs.push(encodeValueInfo(name, type, shape));
+    return name;
+  }
+
+  /** Declares an output of the graph; `value` is the value to publish under that name. */
+  output(name: string, type: OnnxDataType, shape: readonly OnnxDim[], value: string): string {
+    if (value !== name) this.#node("", "Identity", [value], [name], {});
+    this.#outputs.push(encodeValueInfo(name, type, shape));
+    return name;
+  }
+
+  /** A constant held in the graph. `values` is little-endian, row-major, and copied. */
+  constant(name: string, type: OnnxDataType, shape: readonly number[], values: ArrayBufferView): string {
+    if (this.#known.has(name)) return name;
+    this.#known.add(name);
+    this.#initializers.push(encodeRawTensor(name, type, shape, new Uint8Array(values.buffer, values.byteOffset, values.byteLength)));
+    return name;
+  }
+
+  /** A weight that stays in its file; `at.file` is relative to the folder that the session is told of. */
+  external(name: string, type: OnnxDataType, shape: readonly number[], at: ExternalLocation): string {
+    if (this.#known.has(name)) return name;
+    this.#known.add(name);
+    this.#initializers.push(encodeExternalTensor(name, type, shape, at));
+    return name;
+  }
+
+  /** A constant list of int64, shape [values.length]. */
+  int64(...values: readonly number[]): string {
+    return this.constant(`int64_${values.join("_")}`, "int64", [values.length], BigInt64Array.from(values, BigInt));
+  }
+
+  /** A constant scalar float32. */
+  float(value: number): string {
+    return this.constant(`float_${value}`, "float32", [], Float32Array.of(value));
+  }
+
+  /** The graph as bytes of a GraphProto: a sub-graph for the `{ graph }` attribute of If, Loop and Scan. */
+  graphBytes(): Uint8Array {
+    return encodeGraph({ name: this.name, nodes: this.#nodes, initializers: this.#initializers, inputs: this.#inputs, outputs: this.#outputs });
+  }
+
+  /** The graph as bytes of a ModelProto, what a session is created from. */
+  modelBytes(): Uint8Array {
+    return encodeModel(this.graphBytes(), irVersion, opsets);
+  }
+
+  #fresh(opType: string): string {
+    return `${this.name}/${opType}_${this.#count++}`;
+  }
+
+  #node(domain: string, opType: string, inputs: readonly string[], outputs: readonly string[], attributes: NodeAttributes): void {
+    this.#nodes.push(encodeNode({ name: `${this.name}/node_${this.#nodes.length}`, opType, domain, inputs, outputs, attributes }));
+  }
+}
