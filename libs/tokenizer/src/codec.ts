@@ -1,0 +1,26 @@
+import type { Vocabulary } from "./vocabulary.ts";
+
+/** A text as pieces with their place in it. */
+export interface EncodedText {
+  /** Token ids. */
+  readonly ids: Uint32Array;
+  /** [start, end) of each token in code points of the text, two entries a token; only when asked for. */
+  readonly offsets: Uint32Array | undefined;
+}
+
+/**
+ * The part of a tokenizer that differs by file format: text to ids, and what each id stands for. Everything else
+ * (BOS, chat templates, detokenising) is built on it once, in Tokenizer.
+ */
+export interface TokenCodec {
+  /** What each id stands for. */
+  readonly vocabulary: Vocabulary;
+  /** Spaces that encoding puts before a text and decoding takes away. */
+  readonly leadingSpaces: number;
+  /** Ids that the codec itself puts before a text when `addSpecial` is set, BOS as a rule. */
+  readonly prefix: readonly number[];
+  /** The id of a special token by its text. */
+  idOf(token: string): number | undefined;
+  /** Encodes texts off the calling thread. */
+  encode(texts: readonly string[], options: { addSpecial: boolean; offsets: boolean }): Promise<EncodedText[]>;
+}

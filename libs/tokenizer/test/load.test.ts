@@ -1,0 +1,65 @@
+import { mkdtemp, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+import { loadTokenizer } from "../src/index.ts";
+
+const folder = () => mkdtemp(join(tmpdir(), "tokenizer-"));
+
+const minimal = {
+  version: "1.0",
+  truncation: { direction: "Right", max_length: 2, strategy: "LongestFirst", stride: 0 },
+  padding: null,
+  added_tokens: [{ id: 0, content: "<s>", single_word: false, lstrip: false, rstrip: false, normalized: false, special: true }],
+  normalizer: null,
+  pre_tokenizer: { type: "ByteLevel", add_prefix_space: false, trim_offsets: true, use_regex: true },
+  post_processor: null,
+  decoder: { type: "ByteLevel", add_prefix_space: true, trim_offsets: true, use_regex: true },
+  model: { type: "BPE", vocab: { "<s>": 0, a: 1, b: 2, c: 3 }, merges: [] },
+};
+
+describe("loading a tokenizer", () => {
+  it("names the folder that has none", async () => {
+    const dir = await folder();
+    await expect(loadTokenizer(dir)).rejects.toThrow(`${dir}: holds no tokenizer (tokenizer.json)`);
+  });
+
+  it.each([
+    ["no JSON", "{"],
+    ["JSON of another kind", "[1, 2]"],
+    ["an unknown model", JSON.stringify({ ...minimal, model: { type: "Telepathy" } })],
+  ])("names the file that is %s", async (_, text) => {
+    const dir = await folder();
+    await writeFile(join(dir, "tokenizer.json"), text);
+    await expect(loadTokenizer(dir)).rejects.toThrow(new RegExp(`${dir}/tokenizer.json: is not a tokenizer.json`));
+  });
+
+  it("refuses a decoder it cannot follow byte by byte", async () => {
+    const dir = await folder();
+    await writeFile(join(dir, "tokenizer.json"), JSON.stringify({ ...minimal, decoder: { type: "WordPiece", prefix: "##", cleanup: true } }));
+    await expect(loadTokenizer(dir)).rejects.toThrow(/decoder is unknown.*got WordPiece, wanted ByteLevel/);
+  });
+
+  it("never lets the file truncate a text", async () => {
+    const dir = await folder();
+    await writeFile(join(dir, "tokenizer.json"), JSON.stringify(minimal));
+    const tokenizer = await loadTokenizer(dir);
+    expect([...(await tokenizer.encode("abcab")).ids]).toEqual([1, 2, 3, 1, 2]);
+  });
+
+  it("adds the BOS that only the configuration asks for", async () => {
+    const dir = await folder();
+    await writeFile(join(dir, "tokenizer.json"), JSON.stringify(minimal));
+    await writeFile(join(dir, "tokenizer_config.json"), JSON.stringify({ bos_token: { content: "<s>" }, add_bos_token: true }));
+    const tokenizer = await loadTokenizer(dir);
+    expect([...(await tokenizer.encode("ab")).ids]).toEqual([0, 1, 2]);
+    expect([...(await tokenizer.encode("ab", { prependBos: false })).ids]).toEqual([1, 2]);
+  });
+
+  it("refuses to prepend a BOS that does not exist", async () => {
+    const dir = await folder();
+    await writeFile(join(dir, "tokenizer.json"), JSON.stringify(minimal));
+    const tokenizer = await loadTokenizer(dir);
+    await expect(tokenizer.encode("ab", { prependBos: true })).rejects.toThrow(/no BOS token/);
+  });
+});
