@@ -50,6 +50,17 @@ export class InputError extends Error {
 }
 
 function describe(value: unknown): string {
-  const text = typeof value === "string" ? value : typeof value === "bigint" ? value.toString() : (JSON.stringify(value) ?? String(value));
+  const text = asText(value);
   return text.length <= LONGEST_DETAIL ? text : `${text.slice(0, LONGEST_DETAIL)}… (${text.length} characters)`;
+}
+
+function asText(value: unknown): string {
+  if (typeof value === "string") return value;
+  if (typeof value !== "object" || value === null) return String(value);
+  try {
+    return JSON.stringify(value);
+  } catch {
+    // Hostile nesting overflows the stack, and a bigint inside has no JSON.
+    return Array.isArray(value) ? "an array" : "an object";
+  }
 }
