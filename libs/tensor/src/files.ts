@@ -1,6 +1,6 @@
 import { createHash, type Hash, randomBytes } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { type FileHandle, mkdir, open, rename, rm } from "node:fs/promises";
+import { type FileHandle, link, mkdir, open, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 
 /**
@@ -37,16 +37,21 @@ export class AtomicFile implements AsyncDisposable {
 
   /** Syncs the bytes and makes the file appear at its path, replacing what was there. */
   async commit(): Promise<void> {
-    await this.#handle.sync();
-    this.#open = false;
-    await this.#handle.close();
+    await this.#publish(() => rename(this.#temporary, this.path));
+  }
+
+  /** As `commit`, but only when nothing is at the path yet. Returns whether the file appeared. */
+  async commitIfAbsent(): Promise<boolean> {
     try {
-      await rename(this.#temporary, this.path);
+      await this.#publish(async () => {
+        await link(this.#temporary, this.path);
+        await rm(this.#temporary, { force: true });
+      });
+      return true;
     } catch (error) {
-      await rm(this.#temporary, { force: true });
+      if (error instanceof Error && "code" in error && error.code === "EEXIST") return false;
       throw error;
     }
-    await syncFolder(dirname(this.path));
   }
 
   /** Removes the temporary file. Does nothing after `commit`. */
@@ -59,6 +64,19 @@ export class AtomicFile implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.discard();
+  }
+
+  async #publish(appear: () => Promise<void>): Promise<void> {
+    await this.#handle.sync();
+    this.#open = false;
+    await this.#handle.close();
+    try {
+      await appear();
+    } catch (error) {
+      await rm(this.#temporary, { force: true });
+      throw error;
+    }
+    await syncFolder(dirname(this.path));
   }
 }
 
