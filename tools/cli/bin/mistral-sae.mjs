@@ -5,12 +5,12 @@ import { spawn, spawnSync } from "node:child_process";
 import { existsSync, realpathSync } from "node:fs";
 import { dirname, join } from "node:path";
 import process from "node:process";
-import { fileURLToPath } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 
 const root = dirname(dirname(dirname(dirname(realpathSync(fileURLToPath(import.meta.url))))));
 const nodePackage = join(root, "node_modules", `node-${process.platform}-${process.arch}`, "bin", "node");
 const [major = 0] = process.versions.node.split(".").map(Number);
-const node = existsSync(nodePackage) ? nodePackage : process.execPath;
+const node = major < 24 && existsSync(nodePackage) ? nodePackage : process.execPath;
 
 if (!existsSync(join(root, "node_modules"))) fail("the packages are not installed", `run \`npm run setup\` in ${root}`);
 if (node === process.execPath && major < 24) {
@@ -18,23 +18,29 @@ if (node === process.execPath && major < 24) {
 }
 if (["libs/contracts/gen", "libs/sae/gen"].some((folder) => !existsSync(join(root, folder)))) generate();
 
-const child = spawn(node, ["--disable-warning=ExperimentalWarning", join(root, "tools/cli/src/main.ts"), ...process.argv.slice(2)], { stdio: "inherit" });
-// A terminal sends Ctrl-C to the whole group: the child decides what it means. Other senders only reach this process.
-for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) {
-  process.on(signal, () => {
-    if (signal !== "SIGINT" || !process.stdin.isTTY) child.kill(signal);
+const main = join(root, "tools/cli/src/main.ts");
+if (major >= 24) await import(pathToFileURL(main).href);
+else respawn();
+
+function respawn() {
+  // The fourth descriptor is a pipe that nothing is ever written to: it ends when this process does, however it ends.
+  const child = spawn(node, [main, ...process.argv.slice(2)], {
+    stdio: ["inherit", "inherit", "inherit", "pipe"],
+    env: { ...process.env, MISTRAL_SAE_LAUNCHER_FD: "3" },
   });
+  // A terminal sends Ctrl-C to the whole group: the child decides what it means. Other senders only reach this process.
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) {
+    process.on(signal, () => {
+      if (signal !== "SIGINT" || !process.stdin.isTTY) child.kill(signal);
+    });
+  }
+  child.on("error", (error) => fail(`${node} does not start: ${error.message}`, "run `npm run setup`"));
+  child.on("exit", (code, signal) => process.exit(code ?? (signal === "SIGINT" ? 130 : 143)));
 }
-child.on("error", (error) => fail(`${node} does not start: ${error.message}`, "run `npm run setup`"));
-child.on("exit", (code, signal) => {
-  process.exitCode = code ?? (signal === "SIGINT" ? 130 : 143);
-});
 
 function generate() {
-  const nx = join(root, "node_modules/nx/dist/bin/nx.js");
-  const script = existsSync(nx) ? nx : join(root, "node_modules/nx/bin/nx.js");
   const path = [dirname(node), join(root, "node_modules/.bin"), process.env.PATH].join(":");
-  const made = spawnSync(node, [script, "run-many", "-t", "generate", "--outputStyle=static"], {
+  const made = spawnSync(node, [join(root, "node_modules/nx/dist/bin/nx.js"), "run-many", "-t", "generate", "--outputStyle=static"], {
     cwd: root,
     env: { ...process.env, PATH: path, NX_DAEMON: "false" },
     stdio: ["ignore", "pipe", "pipe"],

@@ -1,0 +1,21 @@
+import type { DescEnum } from "@bufbuild/protobuf";
+import { badInput } from "./output.ts";
+
+/** An enum value as a word: OPERATION_STATE_RUNNING is "running". */
+export function enumWord(schema: DescEnum, value: number): string {
+  const found = schema.value[value];
+  return found === undefined ? String(value) : found.localName.toLowerCase().replaceAll("_", "-");
+}
+
+/** The value that a word names; throws bad input listing the words. */
+export function enumValue(schema: DescEnum, word: string, option: string): number {
+  const wanted = word.toUpperCase().replaceAll("-", "_");
+  const found = schema.values.find((value) => value.number !== 0 && value.localName === wanted);
+  if (found !== undefined) return found.number;
+  throw badInput(`${option} does not know "${word}"`, { field: option, got: word, wanted: enumWords(schema).join(", ") });
+}
+
+/** The words of an enum, the unspecified one left out. */
+export function enumWords(schema: DescEnum): readonly string[] {
+  return schema.values.filter((value) => value.number !== 0).map((value) => enumWord(schema, value.number));
+}
