@@ -1,0 +1,6 @@
+export { Corpus, openCorpus, readCorpus, type CorpusStats } from "./corpus.ts";
+export { defaultCorpusFields, type CorpusSource, type Document } from "./document.ts";
+export { corpusFingerprint } from "./fingerprint.ts";
+export { HELD_BACK_EVERY, isHeldBack } from "./held-back.ts";
+export { listCorpusFiles } from "./list-files.ts";
+export { windowsOf } from "./windows.ts";

@@ -1,0 +1,48 @@
+import { InputError } from "@mistral-sae/tensor";
+import type { RawDocument, RecordFields } from "./document.ts";
+
+/**
+ * Takes text and source out of one record of jsonl or parquet.
+ * @param where What to call the record's place in an error, e.g. `line 12`.
+ * @throws InputError when the text is missing, not a string or not well-formed Unicode.
+ */
+export function documentOf(record: unknown, fields: RecordFields, file: string, line: number, where: string): RawDocument {
+  const text = fieldOf(record, fields.textField);
+  if (typeof text !== "string") throw wrongField(file, where, fields.textField, describe(text, record));
+  if (!text.isWellFormed()) throw wrongField(file, where, fields.textField, "half of a surrogate pair");
+  const source = fieldOf(record, fields.sourceField);
+  if (typeof source === "string") return { text, source, line };
+  if (fields.sourceRequired) throw wrongField(file, where, fields.sourceField, describe(source, record));
+  return { text, source: undefined, line };
+}
+
+function fieldOf(record: unknown, path: string): unknown {
+  let value: unknown = record;
+  const whole = ownField(record, path);
+  if (whole !== undefined) return whole;
+  for (const name of path.split(".")) value = ownField(value, name);
+  return value;
+}
+
+function ownField(value: unknown, name: string): unknown {
+  return typeof value === "object" && value !== null && Object.hasOwn(value, name) ? (value as Record<string, unknown>)[name] : undefined;
+}
+
+function wrongField(file: string, where: string, field: string, got: string): InputError {
+  return new InputError(`${file}, ${where}: field ${JSON.stringify(field)} is ${got}`, { file, field: `${where}: ${field}`, got, wanted: "a string" });
+}
+
+function describe(value: unknown, record: unknown): string {
+  if (value === undefined) {
+    if (typeof record !== "object" || record === null || Array.isArray(record)) return `missing: the record is ${kind(record)}`;
+    const names = Object.keys(record).slice(0, 8).map((name) => JSON.stringify(name));
+    return `missing; the record has ${names.length === 0 ? "no fields" : names.join(", ")}`;
+  }
+  return kind(value);
+}
+
+function kind(value: unknown): string {
+  if (value === null) return "null";
+  if (Array.isArray(value)) return "an array";
+  return typeof value === "object" ? "an object" : `a ${typeof value}: ${JSON.stringify(value) ?? typeof value}`;
+}
