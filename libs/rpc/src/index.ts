@@ -32,3 +32,4 @@ export { DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, nextPageToken, pageOf, type PageReque
 export { runService, type ServiceProcess, whenParentEnds } from "./run-service.ts";
 export { type RunningServer, type ServerOptions, serverDefaults, startServer } from "./server.ts";
 export { fromConnectError, fromStatus, fromStatusBytes, statusBytes, toConnectError, toRpcError, toStatus } from "./status.ts";
+export { typeRegistry } from "./type-registry.ts";
