@@ -1,0 +1,21 @@
+# syntax=docker/dockerfile:1
+# The feature-index service. Build from the project's root: docker build -f deploy/images/feature-index.Dockerfile -t mistral-sae/feature-index:0.1.0 .
+FROM node:24.21.0-bookworm-slim AS build
+WORKDIR /app
+ENV ONNXRUNTIME_NODE_INSTALL=skip NX_DAEMON=false
+COPY package.json package-lock.json .npmrc nx.json tsconfig.base.json buf.yaml buf.gen.yaml ./
+COPY proto proto
+COPY libs libs
+COPY services/feature-index services/feature-index
+# Contracts and kernels are generated with the development packages, which then stay behind.
+RUN npm install --ignore-scripts && npx nx run-many -t generate --outputStyle=static
+RUN rm -rf node_modules && npm install --ignore-scripts --omit=dev --workspace @mistral-sae/feature-index && rm -rf node_modules/node-linux-*
+# A cluster has a ClickHouse of its own (MISTRAL_SAE_CLICKHOUSE_URL): the embedded engine stays out of the image.
+RUN rm -rf node_modules/chdb node_modules/@chdb node_modules/ffi-rs node_modules/@yuuang
+
+FROM node:24.21.0-bookworm-slim AS cpu
+WORKDIR /app
+COPY --from=build /app /app
+USER 65532:65532
+ENV NODE_ENV=production
+CMD ["node", "services/feature-index/src/main.ts"]
