@@ -1,6 +1,8 @@
 import type { DescMethod, DescService } from "@bufbuild/protobuf";
 import { type CallOptions, type Client, ConnectError, createClient as createConnectClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
+import { clientCalls, type ObservedCall } from "@mistral-sae/telemetry";
+import type { RpcError } from "./errors.ts";
 import { toRpcError } from "./status.ts";
 
 export type { CallOptions, Client };
@@ -35,29 +37,49 @@ export function createClient<S extends DescService>(service: S, address: string,
   });
   const inner = createConnectClient(service, transport) as unknown as Readonly<Record<string, AnyCall>>;
   const outer: Record<string, AnyCall> = {};
-  for (const method of service.methods) outer[method.localName] = withRpcErrors(method, inner[method.localName] as AnyCall);
+  for (const method of service.methods) outer[method.localName] = observed(method, address, inner[method.localName] as AnyCall);
   return outer as unknown as Client<S>;
 }
 
 type AnyCall = (request: unknown, options?: CallOptions) => unknown;
 
-function withRpcErrors(method: DescMethod, call: AnyCall): AnyCall {
+/** The call with its span, its trace context on the wire and its failures as RpcError. */
+function observed(method: DescMethod, address: string, call: AnyCall): AnyCall {
+  const start = (options: CallOptions | undefined) => {
+    const headers = new Headers(options?.headers);
+    const observation = clientCalls.start(method, address, (name, value) => headers.set(name, value));
+    return { observation, options: { ...options, headers } };
+  };
   if (method.methodKind === "unary" || method.methodKind === "client_streaming") {
-    return async (request, options) => {
+    return async (request, given) => {
+      const { observation, options } = start(given);
       try {
-        return await (call(request, options));
+        const reply = await (call(request, options) as Promise<unknown>);
+        observation(undefined);
+        return reply;
       } catch (error) {
-        throw toRpcError(ConnectError.from(error));
+        throw failure(observation, error);
       }
     };
   }
-  return (request, options) => iterate(call(request, options) as AsyncIterable<unknown>);
+  return (request, given) => {
+    const { observation, options } = start(given);
+    return iterate(call(request, options) as AsyncIterable<unknown>, observation);
+  };
 }
 
-async function* iterate(messages: AsyncIterable<unknown>): AsyncIterable<unknown> {
+async function* iterate(messages: AsyncIterable<unknown>, observation: ObservedCall): AsyncIterable<unknown> {
   try {
     yield* messages;
   } catch (error) {
-    throw toRpcError(ConnectError.from(error));
+    throw failure(observation, error);
+  } finally {
+    observation(undefined);
   }
+}
+
+function failure(observation: ObservedCall, error: unknown): RpcError {
+  const rpcError = toRpcError(ConnectError.from(error));
+  observation(rpcError);
+  return rpcError;
 }

@@ -3,7 +3,7 @@ import * as grpc from "@grpc/grpc-js";
 import type { CallContext, ServiceImplementation } from "./handlers.ts";
 import { Code, RpcError } from "./errors.ts";
 import { statusBytes, toRpcError } from "./status.ts";
-import type { CallObserver } from "./observer.ts";
+import type { CallEnd, CallObserver } from "./observer.ts";
 
 type Duplex = grpc.ServerDuplexStream<Message, Message> & { readonly request?: Message };
 
@@ -44,12 +44,12 @@ function wrap(implementation: ServiceImplementation, method: DescMethod, observe
       const end = observer.start(method, context);
       let messages: AsyncIterable<Record<string, unknown>>;
       try {
-        messages = handler(streamsIn ? requestsOf(call) : call.request, context) as AsyncIterable<Record<string, unknown>>;
+        messages = within(end, () => handler(streamsIn ? requestsOf(call) : call.request, context)) as AsyncIterable<Record<string, unknown>>;
       } catch (error) {
         fail(call, error, end);
         return;
       }
-      pump(call, method.output, messages, context.signal).then(
+      within(end, async () => pump(call, method.output, messages, context.signal)).then(
         () => end(undefined),
         (error: unknown) => fail(call, error, end),
       );
@@ -59,7 +59,7 @@ function wrap(implementation: ServiceImplementation, method: DescMethod, observe
     const context = contextOf(call);
     const end = observer.start(method, context);
     const reply = async () => handler(streamsIn ? requestsOf(call) : call.request, context);
-    reply().then(
+    within(end, reply).then(
       (message) => {
         end(undefined);
         done(null, create(method.output, message as Record<string, unknown>));
@@ -75,7 +75,11 @@ function wrap(implementation: ServiceImplementation, method: DescMethod, observe
   return unary as unknown as grpc.UntypedHandleCall;
 }
 
-function fail(call: Duplex, error: unknown, end: (error: RpcError | undefined) => void): void {
+function within<T>(end: CallEnd, work: () => T): T {
+  return end.run === undefined ? work() : end.run(work);
+}
+
+function fail(call: Duplex, error: unknown, end: CallEnd): void {
   const rpcError = toRpcError(error);
   end(rpcError);
   if (!call.cancelled) call.emit("error", statusObject(rpcError));

@@ -27,7 +27,7 @@ export {
 } from "./handlers.ts";
 export { HealthState, healthService } from "./health.ts";
 export { matchName, parseName, requireId } from "./names.ts";
-export { type CallObserver, silentObserver } from "./observer.ts";
+export { type CallEnd, type CallObserver, silentObserver } from "./observer.ts";
 export { DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, nextPageToken, pageOf, type PageRequest, type PageStart, pageStart } from "./paging.ts";
 export { runService, type ServiceProcess, whenParentEnds } from "./run-service.ts";
 export { type RunningServer, type ServerOptions, serverDefaults, startServer } from "./server.ts";

@@ -1,3 +1,4 @@
+import { startTelemetry } from "@mistral-sae/telemetry";
 import { type RunningServer, type ServerOptions, startServer } from "./server.ts";
 
 /** A service process. */
@@ -17,6 +18,7 @@ export interface ServiceProcess extends ServerOptions {
  * it never outlives the process that started it. Prints `{"ready":name,"address":host:port}` when it serves.
  */
 export async function runService(service: ServiceProcess): Promise<RunningServer> {
+  const telemetry = await startTelemetry({ serviceName: `mistral-sae-${service.name}` });
   const server = await startServer({ ...service, startNotServing: true });
   await service.ready?.(server);
   server.setServing("", true);
@@ -29,6 +31,7 @@ export async function runService(service: ServiceProcess): Promise<RunningServer
     const end = async () => {
       await server.close(graceMs);
       await service.close?.();
+      await telemetry.shutdown();
     };
     // A stuck close must not keep the process: what is durable is already on disk.
     setTimeout(() => process.exit(1), graceMs + 10_000).unref();

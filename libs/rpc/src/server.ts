@@ -1,8 +1,9 @@
 import * as grpc from "@grpc/grpc-js";
+import { serverCalls } from "@mistral-sae/telemetry";
 import { grpcDefinition, grpcHandlers } from "./grpc-adapter.ts";
 import type { ServiceImplementation } from "./handlers.ts";
 import { HealthState, healthService } from "./health.ts";
-import { type CallObserver, silentObserver } from "./observer.ts";
+import type { CallObserver } from "./observer.ts";
 import { reflectionServices } from "./reflection.ts";
 
 /** How a server listens. */
@@ -26,7 +27,7 @@ export const serverDefaults = {
   maxReceiveBytes: 4 << 20,
   maxConcurrentStreams: 4096,
   startNotServing: false,
-  observer: silentObserver,
+  observer: serverCalls,
 } as const;
 
 /** A server that takes calls. */
