@@ -1,0 +1,1 @@
+export { corpusDir, demoModelDir } from "./paths.ts";
