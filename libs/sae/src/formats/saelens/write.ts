@@ -1,0 +1,84 @@
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
+import { atomicWriteFile, bytesFromF32, type FloatDType, InputError, type StreamedTensor, writeSafetensors } from "@mistral-sae/tensor";
+import type { SaeConfig, WeightDType } from "../config.ts";
+import { transposedPieces } from "../tensors.ts";
+import { requireSound, type SaeWeights } from "../weights.ts";
+import { CFG_FILE, WEIGHTS_FILE } from "./read.ts";
+
+/** The SAELens release whose form is written; its loader takes files without a version for legacy ones. */
+export const SAELENS_VERSION = "6.54.12";
+
+const TENSOR_TYPE: Readonly<Record<WeightDType, FloatDType>> = { float32: "F32", float16: "F16", bfloat16: "BF16" };
+
+/** What was written. */
+export interface WrittenSae {
+  readonly folder: string;
+  /** SHA-256 of the weights file. */
+  readonly weightsSha256: string;
+  /** The cfg.json written, verbatim. */
+  readonly cfgJson: string;
+}
+
+/**
+ * Writes a SAELens 6 folder: `sae_weights.safetensors`, then `cfg.json`, each atomically, so that a folder with a cfg.json is whole.
+ * Metadata keys that SAELens does not know are kept. Throws InputError for what SAELens cannot express.
+ */
+export async function writeSae(folder: string, sae: SaeWeights): Promise<WrittenSae> {
+  requireSound(sae);
+  const { config } = sae;
+  if (config.architecture === "groupmax") {
+    throw new InputError("SAELens has no groupmax architecture: the SAE cannot be written in its form", { field: "architecture", got: "groupmax", wanted: "standard, topk, abstopk, jumprelu or gated" });
+  }
+  const dtype = TENSOR_TYPE[config.dtype];
+  const cfgJson = JSON.stringify(cfgOf(config));
+  // An old configuration beside new weights would describe a file that it does not belong to.
+  await rm(join(folder, CFG_FILE), { force: true });
+  const weightsSha256 = await writeSafetensors(join(folder, WEIGHTS_FILE), tensorsOf(sae, dtype));
+  await atomicWriteFile(join(folder, CFG_FILE), cfgJson);
+  return { folder, weightsSha256, cfgJson };
+}
+
+/** The cfg.json of SAELens 6, as an object. */
+export function cfgOf(config: SaeConfig): Record<string, unknown> {
+  const byK = config.architecture === "topk" || config.architecture === "abstopk";
+  const version = config.metadata["sae_lens_version"];
+  const current = typeof version === "string" && Number.parseInt(version, 10) >= 6;
+  return {
+    d_in: config.dIn,
+    d_sae: config.dSae,
+    dtype: config.dtype,
+    device: "cpu",
+    apply_b_dec_to_input: config.applyBDecToInput,
+    normalize_activations: config.normalizeActivations,
+    reshape_activations: config.reshapeActivations,
+    metadata: { ...config.metadata, sae_lens_version: current ? version : SAELENS_VERSION },
+    ...(byK ? { k: config.k, rescale_acts_by_decoder_norm: config.rescaleActsByDecoderNorm } : {}),
+    architecture: config.architecture,
+  };
+}
+
+function tensorsOf(sae: SaeWeights, dtype: FloatDType): Record<string, StreamedTensor> {
+  const { dIn, dSae } = sae.config;
+  const plain = (values: Float32Array, shape: readonly number[]): StreamedTensor => ({ dtype, shape, chunks: pieces(values, dtype) });
+  const encoder: StreamedTensor = { dtype, shape: [dIn, dSae], chunks: encode(transposedPieces(sae.wEnc, dSae, dIn), dtype) };
+  return {
+    W_enc: encoder,
+    W_dec: plain(sae.wDec, [dSae, dIn]),
+    b_dec: plain(sae.bDec, [dIn]),
+    ...(sae.gate === undefined
+      ? { b_enc: plain(sae.bEnc, [dSae]) }
+      : { b_gate: plain(sae.gate.bGate, [dSae]), b_mag: plain(sae.gate.bMag, [dSae]), r_mag: plain(sae.gate.rMag, [dSae]) }),
+    ...(sae.threshold === undefined ? {} : { threshold: plain(sae.threshold, [dSae]) }),
+  };
+}
+
+const PIECE_FLOATS = 1 << 20;
+
+function* pieces(values: Float32Array, dtype: FloatDType): Generator<Uint8Array> {
+  for (let start = 0; start < values.length; start += PIECE_FLOATS) yield bytesFromF32(dtype, values.subarray(start, start + PIECE_FLOATS));
+}
+
+function* encode(parts: Iterable<Float32Array>, dtype: FloatDType): Generator<Uint8Array> {
+  for (const part of parts) yield bytesFromF32(dtype, part);
+}
