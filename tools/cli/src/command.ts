@@ -47,6 +47,12 @@ export function run<Args extends readonly unknown[]>(
   };
 }
 
+/** The command group of this name, made at the first asking: several files add verbs to one group, in any order. */
+export function group(parent: Command, name: string, description: string): Command {
+  const found = parent.commands.find((command) => command.name() === name);
+  return found ?? parent.command(name).description(description);
+}
+
 function contextOf(command: Command): Omit<CommandContext, "signal"> {
   const options = command.optsWithGlobals<GlobalOptions>();
   return {
@@ -82,12 +88,17 @@ export function decimal(bounds: NumberBounds = {}): (text: string) => number {
 /** An option parser for a list of whole numbers joined by commas; given again it adds to the list. */
 export function integerList(bounds: NumberBounds = {}): (text: string, before?: readonly number[]) => readonly number[] {
   const one = integer(bounds);
-  return (text, before = []) => [...before, ...text.split(",").map((part) => one(part.trim()))];
+  return (text, before) => [...(before ?? []), ...text.split(",").map((part) => one(part.trim()))];
+}
+
+/** An option parser for an option that may be given again. */
+export function repeated(text: string, before?: readonly string[]): readonly string[] {
+  return [...(before ?? []), text];
 }
 
 /** An option parser for a list of words joined by commas; given again it adds to the list. */
-export function wordList(text: string, before: readonly string[] = []): readonly string[] {
-  return [...before, ...text.split(",").map((part) => part.trim()).filter((part) => part !== "")];
+export function wordList(text: string, before?: readonly string[]): readonly string[] {
+  return [...(before ?? []), ...text.split(",").map((part) => part.trim()).filter((part) => part !== "")];
 }
 
 function within(value: number, text: string, { min, max }: NumberBounds): number {

@@ -1,12 +1,14 @@
-import { toJson, type DescMessage, type MessageShape } from "@bufbuild/protobuf";
+import type { DescMessage, MessageShape } from "@bufbuild/protobuf";
 import { failureOf, type Failure, type FailureDetails } from "./failure.ts";
 import { formatTable, type Column } from "./format.ts";
+import { messageJson } from "./message-json.ts";
 import { startProgress, type Progress, type TextStream } from "./progress.ts";
 
 export { badInput, CliError, ExitCode, failureOf, missing } from "./failure.ts";
 export type { Failure, FailureDetails } from "./failure.ts";
 export { formatBytes, formatCount, formatFields, formatNumber, formatSeconds, formatTable, oneLine } from "./format.ts";
 export type { Column } from "./format.ts";
+export { messageJson } from "./message-json.ts";
 export type { Progress, ProgressState, TextStream } from "./progress.ts";
 
 /** How a command's results are shown. */
@@ -31,6 +33,11 @@ export class Output {
     this.quiet = options.quiet;
     this.#stdout = options.stdout;
     this.#stderr = options.stderr;
+  }
+
+  /** The same output without progress and remarks. */
+  silenced(): Output {
+    return new Output({ json: this.json, quiet: true, stdout: this.#stdout, stderr: this.#stderr });
   }
 
   /** The command's one result: `value` with --json, else the text that `render` makes of it. */
@@ -80,11 +87,6 @@ export class Output {
     this.#stderr.write(this.json ? `${JSON.stringify({ error: failure }, jsonValue)}\n` : `${failureText(failure)}\n`);
     return failure.exitCode;
   }
-}
-
-/** A protobuf message as JSON with the proto's own snake_case names and every field present. */
-export function messageJson<Desc extends DescMessage>(schema: Desc, value: MessageShape<Desc>): unknown {
-  return toJson(schema, value, { useProtoFieldName: true, alwaysEmitImplicit: true });
 }
 
 /** A failure as people read it: the message, then what is known about its place and its cure. */

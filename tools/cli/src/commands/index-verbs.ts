@@ -1,0 +1,17 @@
+import type { Command } from "commander";
+import { group } from "../command.ts";
+import { registerCorpusVerbs } from "./index-corpus.ts";
+import { registerFeatureVerbs } from "./index-feature.ts";
+import { registerBuildVerbs } from "./index-build.ts";
+import { registerSearchVerbs } from "./index-search.ts";
+import { registerSqlVerb } from "./index-sql.ts";
+
+/** `index …`: corpora, indexes, feature pages, search and SQL. */
+export function registerIndexCommands(program: Command): void {
+  const index = group(program, "index", "The feature index: every activation of a corpus, a query away.");
+  registerCorpusVerbs(index);
+  registerBuildVerbs(index);
+  registerFeatureVerbs(index);
+  registerSearchVerbs(index);
+  registerSqlVerb(index);
+}

@@ -1,0 +1,57 @@
+import { Command } from "commander";
+import { existsSync } from "node:fs";
+import { DEFAULT_ADDRESS, run } from "./command.ts";
+import { registerDemoCommand } from "./commands/demo.ts";
+import { registerExplainCommands } from "./commands/explain.ts";
+import { registerGenerateCommand } from "./commands/generate.ts";
+import { registerIndexCommands } from "./commands/index-verbs.ts";
+import { registerJobsCommands } from "./commands/jobs.ts";
+import { registerRemoteModelCommands } from "./commands/model-remote.ts";
+import { registerRemoteSaeCommands } from "./commands/sae-remote.ts";
+import { registerSteerCommands } from "./commands/steer.ts";
+import { registerUpCommand } from "./commands/up.ts";
+
+const EXAMPLES = `
+Examples:
+  mistral-sae demo                                    the whole main job on the model that ships
+  mistral-sae up                                      start all services, then in another terminal:
+  mistral-sae index ls
+  mistral-sae index search "dogs and cats"
+  mistral-sae steer text "Once upon a time" --words "dragon"
+  mistral-sae sae inspect ./my-sae
+
+Exit codes: 0 done, 1 failed, 2 bad input or usage, 3 not found, 4 not reachable or overloaded, 130 interrupted.`;
+
+/** The command line, without running it. */
+export async function buildProgram(): Promise<Command> {
+  const program = new Command("mistral-sae")
+    .description("Decode and steer Mistral models with sparse autoencoders.")
+    .version("0.1.0")
+    .option("--json", "print results as JSON on stdout and errors as JSON on stderr")
+    .option("-q, --quiet", "no progress and no remarks on stderr")
+    .option("--address <host:port>", `the gateway's gRPC (default: $MISTRAL_SAE_ADDRESS or ${DEFAULT_ADDRESS})`)
+    .configureHelp({ showGlobalOptions: true })
+    .showHelpAfterError("  hint:   add --help for usage")
+    .exitOverride()
+    .addHelpText("after", EXAMPLES);
+  registerDemoCommand(program);
+  registerUpCommand(program);
+  registerRemoteModelCommands(program);
+  registerGenerateCommand(program);
+  registerRemoteSaeCommands(program);
+  registerIndexCommands(program);
+  registerExplainCommands(program);
+  registerSteerCommands(program);
+  registerJobsCommands(program);
+  program
+    .command("bench")
+    .description("How to measure: the benchmarks run from the clone.")
+    .action(run(async ({ output }) => output.result({ command: "npm run bench" }, () => "npm run bench -- training    (or inference, index, …; see tools/bench)")));
+  for (const [file, name] of [["model", "registerModelCommands"], ["sae", "registerSaeCommands"], ["train", "registerTrainCommands"]] as const) {
+    const url = new URL(`commands/${file}.ts`, import.meta.url);
+    if (!existsSync(url)) continue;
+    const module = (await import(url.href)) as Record<string, (program: Command) => void>;
+    module[name]?.(program);
+  }
+  return program;
+}
