@@ -31,7 +31,7 @@ export class InputError extends Error {
     const wanted = "wanted" in details ? describe(details.wanted) : undefined;
     const parts: string[] = [];
     const state = (label: string, text: string | undefined): void => {
-      if (text !== undefined && !message.includes(text)) parts.push(`${label} ${text}`);
+      if (text !== undefined && !names(message, text)) parts.push(`${label} ${text}`);
     };
     state("file", details.file);
     state("field", details.field);
@@ -47,6 +47,15 @@ export class InputError extends Error {
     this.got = got;
     this.wanted = wanted;
   }
+}
+
+/** Whether `message` holds `text` as words of their own. */
+function names(message: string, text: string): boolean {
+  for (let at = message.indexOf(text); at !== -1; at = message.indexOf(text, at + 1)) {
+    if (!/\w/.test(message[at - 1] ?? " ") && !/\w/.test(message[at + text.length] ?? " ")) return true;
+    if (text === "") return true;
+  }
+  return false;
 }
 
 function describe(value: unknown): string {

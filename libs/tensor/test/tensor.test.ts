@@ -28,6 +28,10 @@ describe("a tensor", () => {
 });
 
 describe("an input error", () => {
+  test("states a field that is only part of another word", () => {
+    expect(new InputError("transcoders cannot be loaded", { field: "transcode" }).message).toBe("transcoders cannot be loaded (field transcode)");
+  });
+
   test("states each detail once", () => {
     const error = new InputError("cfg.json: k is too large", { file: "cfg.json", field: "d_sae", got: 9, wanted: [1, 8] });
     expect(error.message).toBe("cfg.json: k is too large (field d_sae; got 9, wanted [1,8])");
