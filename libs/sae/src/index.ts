@@ -16,6 +16,8 @@ export {
 export { foldDecoderNorms, foldInputScale, foldWhitening, type Whitening } from "./formats/fold.ts";
 export { hookOfModule } from "./formats/hook-names.ts";
 export { digestOf, loadSae } from "./formats/load.ts";
+export { STORED_NORMALIZATIONS, type StoredNormalization } from "./formats/saelens/cfg.ts";
 export type { LoadedSae, LoadSaeOptions, SaeFormat, SaeSource } from "./formats/loaded.ts";
 export { cfgOf, SAELENS_VERSION, writeSae, type WrittenSae } from "./formats/saelens/write.ts";
+export { type FiringRates, readFiringRates, type Spread, summarizeWeights, type WeightSummary } from "./formats/summary.ts";
 export { decoderNorms, decoderRow, encoderRow, type GateWeights, namedTensors, requireSound, rowNorms, type SaeWeights } from "./formats/weights.ts";

@@ -19,6 +19,8 @@ const LONGEST_DETAIL = 200;
  */
 export class InputError extends Error {
   override readonly name = "InputError";
+  /** The sentence alone, without the details. */
+  readonly summary: string;
   readonly file: string | undefined;
   readonly field: string | undefined;
   /** The value found, as text. */
@@ -42,6 +44,7 @@ export class InputError extends Error {
       state("wanted", wanted);
     }
     super(parts.length === 0 ? message : `${message} (${parts.join("; ")})`, options);
+    this.summary = message;
     this.file = details.file;
     this.field = details.field;
     this.got = got;

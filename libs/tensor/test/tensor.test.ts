@@ -35,6 +35,6 @@ describe("an input error", () => {
   test("states each detail once", () => {
     const error = new InputError("cfg.json: k is too large", { file: "cfg.json", field: "d_sae", got: 9, wanted: [1, 8] });
     expect(error.message).toBe("cfg.json: k is too large (field d_sae; got 9, wanted [1,8])");
-    expect(error).toMatchObject({ file: "cfg.json", field: "d_sae", got: "9", wanted: "[1,8]" });
+    expect(error).toMatchObject({ summary: "cfg.json: k is too large", file: "cfg.json", field: "d_sae", got: "9", wanted: "[1,8]" });
   });
 });

@@ -80,9 +80,14 @@ export function failureOf(error: unknown, address?: string): Failure {
   if (error instanceof CliError) return { message: error.message, exitCode: error.exitCode, ...error.details, more: [] };
   if (!(error instanceof Error)) return { message: String(error), exitCode: ExitCode.failure, more: [] };
   if (error.name === "AbortError") return { message: "interrupted", exitCode: ExitCode.interrupted, more: [] };
-  if (error.name === "InputError") return { ...detailsOf(error), message: error.message, exitCode: ExitCode.badInput, more: [] };
+  if (error.name === "InputError") return { ...detailsOf(error), message: summaryOf(error), exitCode: ExitCode.badInput, more: [] };
   if (error.name === "RpcError" || error.name === "ConnectError") return remoteFailure(error, address);
   return { ...fileFailure(error), message: error.message, more: [] };
+}
+
+/** An InputError's sentence without its details, which are told one by one. */
+function summaryOf(error: Error): string {
+  return "summary" in error && typeof error.summary === "string" ? error.summary : error.message;
 }
 
 function detailsOf(error: Error): FailureDetails {

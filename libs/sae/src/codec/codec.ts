@@ -49,11 +49,11 @@ export class SaeCodec {
 
   /**
    * Activations other than zero of every row of `x` [n, d_in], descending within a row.
-   * Throws InputError when `x` is not whole rows or holds a value that is not finite.
+   * Throws InputError when `x` is not whole rows or holds a value that is not finite; it counts rows from `firstRow`.
    */
-  encodeRows(x: Float32Array): EncodedRows {
+  encodeRows(x: Float32Array, firstRow = 0): EncodedRows {
     const { dIn, dSae, k } = this.sae.config;
-    const rows = this.#countRows(x);
+    const rows = this.#countRows(x, firstRow);
     const codes = new CodeBuilder(rows, Math.min(this.#activation.capacity, 256));
     const stats = newRowStats(rows);
     for (let start = 0; start < rows; start += BLOCK_ROWS) {
@@ -109,11 +109,11 @@ export class SaeCodec {
     return this.reconstruct(x).map((value, i) => x[i]! - value);
   }
 
-  #countRows(x: Float32Array): number {
+  #countRows(x: Float32Array, firstRow: number): number {
     const { dIn } = this.sae.config;
     if (x.length % dIn !== 0) throw new InputError("the input is not whole rows", { field: "x", got: `${x.length} values`, wanted: `a multiple of d_in ${dIn}` });
     for (let i = 0; i < x.length; i++) {
-      if (!Number.isFinite(x[i]!)) throw new InputError("the input holds a value that is not a finite number", { field: `x[${Math.floor(i / dIn)}, ${i % dIn}]`, got: x[i], wanted: "a finite number" });
+      if (!Number.isFinite(x[i]!)) throw new InputError("the input holds a value that is not a finite number", { field: `x[${firstRow + Math.floor(i / dIn)}, ${i % dIn}]`, got: x[i], wanted: "a finite number" });
     }
     return x.length / dIn;
   }

@@ -40,7 +40,7 @@ async function load(cfg: object, tensors?: Record<string, Tensor>, options?: Loa
 }
 
 const x = noise(5 * 6, 99).map((value) => value * 3);
-const run = (sae: SaeWeights, rows = x): { acts: Float32Array; reconstruction: Float32Array } => {
+const run = (sae: SaeWeights, rows: Float32Array = x): { acts: Float32Array; reconstruction: Float32Array } => {
   const codec = new SaeCodec(sae);
   return { acts: codec.encodeDense(rows), reconstruction: codec.reconstruct(rows) };
 };
@@ -111,7 +111,7 @@ describe("SAELens folders", () => {
         const { b_enc, ...rest } = stored(bare);
         const folder = await folderOf({ ...CFG, architecture, apply_b_dec_to_input: subtract, normalize_activations: "covariance_whitening" }, { ...rest, ...(architecture === "gated" ? gate : { b_enc: b_enc! }) });
         await expect(loadSae(folder)).rejects.toThrow(/got covariance_whitening, wanted activation_whitening\.safetensors/);
-        await writeSafetensors(join(folder, "activation_whitening.safetensors"), { mean: tensorOf(new Float64Array(mean)), matrix: tensorOf(matrix, [6, 6]), inverse_matrix: tensorOf(inverse, [6, 6]) });
+        await writeSafetensors(join(folder, "activation_whitening.safetensors"), { mean: tensorOf(Float64Array.from(mean)), matrix: tensorOf(matrix, [6, 6]), inverse_matrix: tensorOf(inverse, [6, 6]) });
         const got = run((await loadSae(folder)).sae);
         expect(largestDifference(got.acts, wanted.acts)).toBeLessThan(1e-5);
         expect(largestDifference(got.reconstruction, times(wanted.reconstruction, inverse).map((value, at) => value + mean[at % 6]!))).toBeLessThan(1e-5);
