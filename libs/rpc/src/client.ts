@@ -64,17 +64,21 @@ function observed(method: DescMethod, address: string, call: AnyCall): AnyCall {
   }
   return (request, given) => {
     const { observation, options } = start(given);
-    return iterate(call(request, options) as AsyncIterable<unknown>, observation);
+    // Connect leaves a stream running whose reader stops early: the far side is told by an abort.
+    const stopped = new AbortController();
+    const signal = given?.signal === undefined ? stopped.signal : AbortSignal.any([given.signal, stopped.signal]);
+    return iterate(call(request, { ...options, signal }) as AsyncIterable<unknown>, observation, stopped);
   };
 }
 
-async function* iterate(messages: AsyncIterable<unknown>, observation: ObservedCall): AsyncIterable<unknown> {
+async function* iterate(messages: AsyncIterable<unknown>, observation: ObservedCall, stopped: AbortController): AsyncIterable<unknown> {
   try {
     yield* messages;
   } catch (error) {
     throw failure(observation, error);
   } finally {
     observation(undefined);
+    stopped.abort();
   }
 }
 
