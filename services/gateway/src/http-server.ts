@@ -31,7 +31,7 @@ export interface Edge {
   close(graceMs?: number): Promise<void>;
 }
 
-const HTTP2_PREFACE = "PRI * HTTP/2";
+const HTTP2_PREFACE = Buffer.from("PRI * HTTP/2.0", "latin1");
 const PAGE_HEADERS = {
   "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
   "cache-control": "no-cache",
@@ -91,10 +91,13 @@ function refusal(origin: string): string {
 function routeByPreface(socket: Socket, one: http.Server, two: http2.Http2Server): void {
   socket.once("data", (chunk: Buffer) => {
     socket.pause();
-    const begun = chunk.toString("latin1", 0, HTTP2_PREFACE.length);
-    const target = HTTP2_PREFACE.startsWith(begun) && begun.length > 2 ? two : one;
     socket.unshift(chunk);
-    target.emit("connection", socket);
+    if (chunk.subarray(0, HTTP2_PREFACE.length).equals(HTTP2_PREFACE)) {
+      // HTTP/2 takes what is buffered when its session begins; resuming would lose it.
+      two.emit("connection", socket);
+      return;
+    }
+    one.emit("connection", socket);
     socket.resume();
   });
 }
