@@ -11,6 +11,8 @@ export interface Piece {
 export class Vocabulary {
   /** One past the largest id. */
   readonly size: number;
+  /** Bytes of the longest piece, at least 1: n tokens hold at most n times as many bytes of text. */
+  readonly longest: number;
   readonly #bytes: Uint8Array;
   readonly #offsets: Uint32Array;
   readonly #special: Uint8Array;
@@ -22,7 +24,12 @@ export class Vocabulary {
     this.#special = new Uint8Array(pieces.length);
     this.#known = new Uint8Array(pieces.length);
     let total = 0;
-    for (const piece of pieces) total += piece?.bytes.length ?? 0;
+    let longest = 1;
+    for (const piece of pieces) {
+      total += piece?.bytes.length ?? 0;
+      longest = Math.max(longest, piece?.bytes.length ?? 0);
+    }
+    this.longest = longest;
     this.#bytes = new Uint8Array(total);
     let at = 0;
     for (let id = 0; id < pieces.length; id++) {
@@ -45,6 +52,13 @@ export class Vocabulary {
   /** Whether the id is a special token: BOS, EOS or another control token. */
   isSpecial(id: number): boolean {
     return this.#special[id] === 1;
+  }
+
+  /** All ids that are special, ascending. */
+  specialIds(): number[] {
+    const ids: number[] = [];
+    for (let id = 0; id < this.size; id++) if (this.#special[id] === 1) ids.push(id);
+    return ids;
   }
 
   /** The bytes that the token adds to a text: a view, empty for ids without a token. */

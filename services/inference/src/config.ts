@@ -1,0 +1,109 @@
+import { basename, resolve } from "node:path";
+import { availableParallelism } from "node:os";
+import { InputError } from "@mistral-sae/tensor";
+
+/** A model to load at start. */
+export interface ModelSource {
+  /** Id in models/{model}. */
+  readonly id: string;
+  /** Folder in the Hugging Face layout. */
+  readonly folder: string;
+}
+
+/** Settings of the inference service. */
+export interface InferenceConfig {
+  /** host:port; port 0 takes a free one. */
+  readonly listen: string;
+  /** Folder that this service owns. */
+  readonly data: string;
+  readonly models: readonly ModelSource[];
+  /** Threads of the matrix products. */
+  readonly threads: number;
+  /** Rows decoded in one batch. */
+  readonly maxBatchRows: number;
+  /** Generations that may wait for rows. */
+  readonly maxQueued: number;
+  /** Prompts of one Forward, Encode chunk or ScoreTokens. */
+  readonly maxPrompts: number;
+  /** Calls other than Generate that may use a model at a time. */
+  readonly maxCalls: number;
+  /** Memory for keys and values, MiB. */
+  readonly cacheMib: number;
+  /** Longest context offered, whatever the model allows. */
+  readonly maxContext: number;
+}
+
+export const inferenceDefaults: InferenceConfig = {
+  listen: "127.0.0.1:50051",
+  data: ".mistral-sae/inference",
+  models: [],
+  threads: availableParallelism(),
+  maxBatchRows: 64,
+  maxQueued: 256,
+  maxPrompts: 4096,
+  maxCalls: 64,
+  cacheMib: 1024,
+  maxContext: 4096,
+};
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Settings from the environment. @throws InputError naming the variable. */
+export function readConfig(env: Environment): InferenceConfig {
+  const count = (name: string, fallback: number) => positiveInteger(env, name, fallback);
+  return {
+    listen: env["MISTRAL_SAE_LISTEN"] ?? inferenceDefaults.listen,
+    data: env["MISTRAL_SAE_DATA"] ?? inferenceDefaults.data,
+    models: readModels(env["MISTRAL_SAE_MODELS"] ?? ""),
+    threads: count("MISTRAL_SAE_THREADS", inferenceDefaults.threads),
+    maxBatchRows: count("MISTRAL_SAE_INFERENCE_MAX_BATCH_ROWS", inferenceDefaults.maxBatchRows),
+    maxQueued: count("MISTRAL_SAE_INFERENCE_MAX_QUEUED", inferenceDefaults.maxQueued),
+    maxPrompts: count("MISTRAL_SAE_INFERENCE_MAX_PROMPTS", inferenceDefaults.maxPrompts),
+    maxCalls: count("MISTRAL_SAE_INFERENCE_MAX_CALLS", inferenceDefaults.maxCalls),
+    cacheMib: count("MISTRAL_SAE_INFERENCE_CACHE_MIB", inferenceDefaults.cacheMib),
+    maxContext: count("MISTRAL_SAE_INFERENCE_MAX_CONTEXT", inferenceDefaults.maxContext),
+  };
+}
+
+function positiveInteger(env: Environment, name: string, fallback: number): number {
+  const text = env[name];
+  if (text === undefined || text === "") return fallback;
+  const value = Number(text);
+  if (!Number.isSafeInteger(value) || value < 1) {
+    throw new InputError(`${name} is no count`, { field: name, got: text, wanted: "a whole number of at least 1" });
+  }
+  return value;
+}
+
+/** `id=folder` or `folder`, separated by commas or newlines. */
+function readModels(text: string): ModelSource[] {
+  const sources = text
+    .split(/[\n,]/)
+    .map((entry) => entry.trim())
+    .filter((entry) => entry !== "")
+    .map((entry) => {
+      const at = entry.indexOf("=");
+      const folder = resolve(at < 0 ? entry : entry.slice(at + 1));
+      return { id: at < 0 ? modelIdOf(folder) : entry.slice(0, at).trim(), folder };
+    });
+  for (const { id } of sources) {
+    if (!/^[a-z0-9][a-z0-9-]{0,62}$/.test(id)) {
+      throw new InputError("MISTRAL_SAE_MODELS names a model badly", {
+        field: "MISTRAL_SAE_MODELS",
+        got: id,
+        wanted: "id=folder, the id 1 to 63 of a-z, 0-9 and -",
+      });
+    }
+  }
+  return sources;
+}
+
+/** The id that a folder's name gives. */
+export function modelIdOf(folder: string): string {
+  const id = basename(resolve(folder))
+    .toLowerCase()
+    .replaceAll(/[^a-z0-9-]+/g, "-")
+    .replaceAll(/^-+|-+$/g, "")
+    .slice(0, 63);
+  return id === "" ? "model" : id;
+}

@@ -1,0 +1,97 @@
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import { FinishReason, type GenerateStep, type GenerateStepSchema } from "@mistral-sae/contracts/mistral_sae/inference/v1/inference";
+import type { SlotId } from "@mistral-sae/model";
+import type { Detokenizer, Tokenizer } from "@mistral-sae/tokenizer";
+import type { PlacedIntervention } from "../interventions/placed.ts";
+import { selects } from "../interventions/positions.ts";
+import type { GenerationParams } from "./sampling.ts";
+import { StopText } from "./stop-text.ts";
+
+/** A GenerateStep message before it is one. */
+export type StepFields = Exclude<MessageInitShape<typeof GenerateStepSchema>, GenerateStep>;
+
+/** A token chosen for a variant, and whether it is the last. */
+export interface ChosenToken {
+  readonly step: number;
+  readonly token: number;
+  readonly textDelta: string;
+  readonly finish: FinishReason | undefined;
+}
+
+/** One variant of a generation while it runs: its text, its end, and what its edits had to do. */
+export class VariantRun {
+  readonly id: string;
+  readonly placed: readonly PlacedIntervention[];
+  slot: SlotId | undefined;
+  /** Set when the last token has been chosen. */
+  finish: FinishReason | undefined;
+  /** Whether it needs no further decoding. */
+  done = false;
+  cachedTokens = 0;
+  traced = 0;
+  /** Steps at which the engine says an edit selected the row. */
+  appliedSteps = 0;
+  /** Steps at which one had to. */
+  expectedSteps = 0;
+  /** Steps that each intervention had to edit. */
+  readonly expected: number[];
+  largestKl = 0;
+  /** A chosen token that waits for its own row. */
+  held: { readonly step: StepFields; readonly token: number; readonly finish: FinishReason | undefined } | undefined;
+  readonly #params: GenerationParams;
+  readonly #endIds: ReadonlySet<number>;
+  readonly #detokenizer: Detokenizer;
+  readonly #stop: StopText;
+  #chosen = 0;
+  #last = 0;
+  #fed = 0;
+
+  constructor(id: string, placed: readonly PlacedIntervention[], params: GenerationParams, eosTokenIds: readonly number[], tokenizer: Tokenizer) {
+    this.id = id;
+    this.placed = placed;
+    this.expected = placed.map(() => 0);
+    this.#params = params;
+    this.#endIds = new Set(params.ignoreEos ? [] : eosTokenIds);
+    this.#detokenizer = tokenizer.detokenizer({ continuation: true, skipSpecial: true });
+    this.#stop = new StopText(params.stop);
+  }
+
+  /** Tokens generated so far. */
+  get completionTokens(): number {
+    return this.#chosen;
+  }
+
+  /** Takes the token chosen next. The last one brings all text that was held back. */
+  choose(token: number): ChosenToken {
+    const step = this.#chosen++;
+    this.#last = token;
+    const { text, stopped } = this.#stop.push(this.#detokenizer.push(token));
+    let textDelta = text;
+    let finish: FinishReason | undefined;
+    if (stopped) finish = FinishReason.STOP;
+    else if (this.#endIds.has(token)) finish = FinishReason.EOS;
+    else if (this.#chosen >= this.#params.maxTokens) finish = FinishReason.LENGTH;
+    if (finish !== undefined && !stopped) {
+      const rest = this.#stop.push(this.#detokenizer.end());
+      textDelta += rest.text;
+      if (rest.stopped) finish = FinishReason.STOP;
+      else textDelta += this.#stop.flush();
+    }
+    this.finish = finish;
+    return { step, token, textDelta, finish };
+  }
+
+  /** The token chosen last has been read by the model. Returns its index and id. */
+  feed(edited: boolean): { readonly t: number; readonly token: number } {
+    const t = this.#fed++;
+    let any = false;
+    for (const [i, { rule }] of this.placed.entries()) {
+      if (!selects(rule, t, this.#last)) continue;
+      any = true;
+      this.expected[i] = (this.expected[i] ?? 0) + 1;
+    }
+    if (any) this.expectedSteps++;
+    if (edited) this.appliedSteps++;
+    return { t, token: this.#last };
+  }
+}

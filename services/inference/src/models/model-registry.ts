@@ -1,0 +1,137 @@
+import { clone } from "@bufbuild/protobuf";
+import { type Model, ModelSchema, ModelState } from "@mistral-sae/contracts/mistral_sae/inference/v1/model";
+import { failedPrecondition, invalidArgument, notFound, parseName, toRpcError, unavailable } from "@mistral-sae/rpc";
+import type { Catalogue } from "../catalogue/catalogue.ts";
+import { type LoadedModel, type LoadLimits, openModel } from "./loaded-model.ts";
+import { coldModel, readyModel } from "./model-message.ts";
+
+interface Entry {
+  model: Model;
+  loaded: LoadedModel | undefined;
+  /** Set while it loads. */
+  loading: Promise<LoadedModel> | undefined;
+}
+
+/** What wants to know of models that come and go. */
+export interface ModelListener {
+  /** A model is about to be READY; calls reach it after this resolves. */
+  loaded(model: LoadedModel): Promise<void>;
+  /** A model can no longer be used. */
+  gone(name: string): void;
+}
+
+/** The models of this process, by name. */
+export class ModelRegistry {
+  readonly #entries = new Map<string, Entry>();
+  readonly #limits: LoadLimits;
+  readonly #catalogue: Catalogue;
+  listener: ModelListener = { loaded: async () => undefined, gone: () => undefined };
+
+  constructor(catalogue: Catalogue, limits: LoadLimits) {
+    this.#catalogue = catalogue;
+    this.#limits = limits;
+  }
+
+  /** All models, by name. */
+  list(): Model[] {
+    return [...this.#entries.values()].map(({ model }) => clone(ModelSchema, model)).sort((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  /** @throws INVALID_ARGUMENT for a bad name, NOT_FOUND for an unknown one. */
+  get(name: string, field = "name"): Model {
+    return clone(ModelSchema, this.#entry(name, field).model);
+  }
+
+  /**
+   * The loaded model of a request; an empty name means the only one.
+   *
+   * @throws NOT_FOUND, FAILED_PRECONDITION MODEL_NOT_LOADED, UNAVAILABLE MODEL_LOADING or BACKEND_DOWN.
+   */
+  use(name: string, field = "model"): LoadedModel {
+    const entry = name === "" ? this.#only(field) : this.#entry(name, field);
+    if (entry.loaded !== undefined) return entry.loaded;
+    const { model } = entry;
+    if (model.state === ModelState.LOADING) throw unavailable("MODEL_LOADING", `${model.name} is being loaded`);
+    if (model.state === ModelState.FAILED) throw unavailable("BACKEND_DOWN", `${model.name} has failed: ${model.stateDetail}`, 5000);
+    throw failedPrecondition("MODEL_NOT_LOADED", `${model.name} is not loaded; call LoadModel`);
+  }
+
+  /** Loads a model under an id, or returns it when it is there already; `remember` loads it again after a restart. */
+  async load(id: string, uri: string, options: { readonly remember: boolean; readonly signal?: AbortSignal }): Promise<LoadedModel> {
+    const name = `models/${id}`;
+    const before = this.#entries.get(name);
+    if (before !== undefined && before.model.uri !== uri && (before.loaded !== undefined || before.loading !== undefined)) {
+      throw failedPrecondition("MODEL_IN_USE", `${name} is loaded from ${before.model.uri}; unload it before loading ${uri} under its name`);
+    }
+    if (options.remember) this.#catalogue.putModel({ id, uri });
+    if (before?.loaded !== undefined) return before.loaded;
+    if (before?.loading !== undefined) return before.loading;
+    const entry: Entry = { model: coldModel(name, uri, ModelState.LOADING), loaded: undefined, loading: undefined };
+    this.#entries.set(name, entry);
+    entry.loading = this.#open(entry, options.signal).finally(() => {
+      entry.loading = undefined;
+    });
+    return entry.loading;
+  }
+
+  /** Frees a model. Generations at work end with UNAVAILABLE. */
+  async unload(name: string): Promise<Model> {
+    const entry = this.#entry(name, "name");
+    this.#catalogue.deleteModel(name.slice("models/".length));
+    await entry.loading?.catch(() => undefined);
+    const { loaded } = entry;
+    entry.loaded = undefined;
+    entry.model = { ...entry.model, state: ModelState.COLD, stateDetail: "" };
+    this.listener.gone(name);
+    if (loaded !== undefined) await this.#end(loaded);
+    return this.get(name);
+  }
+
+  async close(): Promise<void> {
+    for (const entry of this.#entries.values()) {
+      await entry.loading?.catch(() => undefined);
+      const { loaded } = entry;
+      entry.loaded = undefined;
+      if (loaded !== undefined) await this.#end(loaded);
+    }
+  }
+
+  async #end(loaded: LoadedModel): Promise<void> {
+    loaded.scheduler.close(unavailable("MODEL_UNLOADED", `${loaded.name} was unloaded`));
+    await loaded.engine.close();
+  }
+
+  async #open(entry: Entry, signal: AbortSignal | undefined): Promise<LoadedModel> {
+    const { name, uri } = entry.model;
+    try {
+      const loaded = await openModel(name, uri, this.#limits, signal);
+      await this.listener.loaded(loaded);
+      entry.loaded = loaded;
+      entry.model = readyModel(loaded);
+      void loaded.engine.closed.then((error) => {
+        if (entry.loaded !== loaded) return;
+        entry.loaded = undefined;
+        entry.model = { ...entry.model, state: ModelState.FAILED, stateDetail: error?.message ?? "the engine has ended" };
+        this.listener.gone(name);
+      });
+      return loaded;
+    } catch (error) {
+      entry.model = coldModel(name, uri, ModelState.FAILED, toRpcError(error).message);
+      throw error;
+    }
+  }
+
+  #entry(name: string, field: string): Entry {
+    parseName("models/{model}", name, field);
+    const entry = this.#entries.get(name);
+    if (entry === undefined) throw notFound(name);
+    return entry;
+  }
+
+  #only(field: string): Entry {
+    const [first, second] = [...this.#entries.values()].filter(({ model }) => model.state !== ModelState.COLD);
+    if (first === undefined) throw failedPrecondition("MODEL_NOT_LOADED", "no model is loaded; call LoadModel");
+    if (second !== undefined) throw invalidArgument(field, `is empty, wanted one of ${[...this.#entries.keys()].join(", ")}: several models are loaded`);
+    return first;
+  }
+}
