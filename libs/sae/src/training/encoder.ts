@@ -1,0 +1,129 @@
+import { Graph } from "@mistral-sae/model";
+import * as ort from "onnxruntime-node";
+import { chunkCount } from "./chunks.ts";
+import type { TrainerLayout } from "./layout.ts";
+
+/** The dense half of a step on onnxruntime: the largest pre-activations of every row, among all latents or among the dead. */
+export class TrainerEncoder {
+  readonly #layout: TrainerLayout;
+  readonly #buffer: ArrayBufferLike;
+  readonly #main: ort.InferenceSession;
+  readonly #mainFeeds: ort.InferenceSession.FeedsType;
+  readonly #mainFetches: ort.InferenceSession.FetchesType;
+  readonly #auxTop: ort.InferenceSession | undefined;
+  readonly #auxAll: ort.InferenceSession | undefined;
+
+  private constructor(layout: TrainerLayout, memory: WebAssembly.Memory, main: ort.InferenceSession, auxTop: ort.InferenceSession | undefined, auxAll: ort.InferenceSession | undefined) {
+    this.#layout = layout;
+    this.#buffer = memory.buffer;
+    this.#main = main;
+    this.#auxTop = auxTop;
+    this.#auxAll = auxAll;
+    const { at, batch, h, k, stride } = layout;
+    this.#mainFeeds = { centered: this.#f32(at.centered, [batch, stride / 4]), w_enc: this.#f32(at.wEnc, [h, stride / 4]) };
+    this.#mainFetches = { vals: this.#f32(at.vals, [batch, k]), idx: this.#i32(at.idx, [batch, k]) };
+  }
+
+  static async create(layout: TrainerLayout, memory: WebAssembly.Memory): Promise<TrainerEncoder> {
+    const session = (graph: Graph): Promise<ort.InferenceSession> => ort.InferenceSession.create(graph.modelBytes(), sessionOptions(layout.threads));
+    const aux = layout.kAux > 0;
+    return new TrainerEncoder(layout, memory, await session(mainGraph(layout)), aux ? await session(auxGraph(layout, true)) : undefined, aux ? await session(auxGraph(layout, false)) : undefined);
+  }
+
+  /** Fills vals and idx with the k largest pre-activations of every row, of either sign, in no order. */
+  async encode(): Promise<void> {
+    await this.#main.run(this.#mainFeeds, this.#mainFetches);
+  }
+
+  /**
+   * Fills auxVals [batch, k] with the largest pre-activations among the first `deadCount` latents of the list `dead`, of either
+   * sign. Their latents are in auxSource, or, when all of the dead fit, the list itself for every row.
+   */
+  async encodeDead(deadCount: number): Promise<{ readonly k: number; readonly source: number; readonly sourceRow: number }> {
+    const { at, batch, kAux } = this.#layout;
+    const k = Math.min(kAux, deadCount);
+    const feeds = { ...this.#mainFeeds, dead: this.#i32(at.dead, [deadCount]) };
+    const vals = this.#f32(at.auxVals, [batch, k]);
+    if (deadCount <= kAux) {
+      await this.#auxAll!.run(feeds, { vals });
+      return { k, source: at.dead, sourceRow: 0 };
+    }
+    await this.#auxTop!.run(feeds, { vals, idx: this.#i32(at.auxSource, [batch, k]) });
+    return { k, source: at.auxSource, sourceRow: k * 4 };
+  }
+
+  async close(): Promise<void> {
+    await this.#main.release();
+    await this.#auxTop?.release();
+    await this.#auxAll?.release();
+  }
+
+  #f32(offset: number, dims: readonly number[]): ort.Tensor {
+    return new ort.Tensor("float32", new Float32Array(this.#buffer, offset, product(dims)), dims);
+  }
+
+  #i32(offset: number, dims: readonly number[]): ort.Tensor {
+    return new ort.Tensor("int32", new Int32Array(this.#buffer, offset, product(dims)), dims);
+  }
+}
+
+/** Warnings and worse. */
+const logSeverity = 3;
+
+function sessionOptions(threads: number): ort.InferenceSession.SessionOptions {
+  return {
+    intraOpNumThreads: threads,
+    interOpNumThreads: 1,
+    executionMode: "sequential",
+    graphOptimizationLevel: "all",
+    logSeverityLevel: logSeverity,
+    // Waiting threads would otherwise burn the cores that the kernels need next.
+    extra: { session: { intra_op: { allow_spinning: "0" } } },
+  };
+}
+
+/*
+ * Encoder rows hold their bias in one column more, against a 1 in the input: onnxruntime spreads a bias of Gemm over the
+ * output on a single thread, which costs a tenth to a third of the whole multiplication.
+ */
+function mainGraph({ batch, h, k, stride }: TrainerLayout): Graph {
+  const graph = new Graph("encode");
+  const w = graph.input("w_enc", "float32", [h, stride / 4]);
+  const parts = split(graph, graph.input("centered", "float32", [batch, stride / 4]), batch).map((rows) =>
+    graph.opN("TopK", [graph.op("Gemm", [rows, w], { transB: 1 }), graph.int64(k)], 2, { axis: -1, largest: 1, sorted: 0 }),
+  );
+  graph.output("vals", "float32", [batch, k], joined(graph, parts.map(([vals]) => vals!)));
+  graph.output("idx", "int32", [batch, k], graph.op("Cast", [joined(graph, parts.map(([, idx]) => idx!))], { to: 6 }));
+  return graph;
+}
+
+function auxGraph({ batch, h, kAux, stride }: TrainerLayout, select: boolean): Graph {
+  const graph = new Graph(select ? "encode_top_dead" : "encode_all_dead");
+  const w = graph.input("w_enc", "float32", [h, stride / 4]);
+  const centered = graph.input("centered", "float32", [batch, stride / 4]);
+  const dead = graph.input("dead", "int32", ["n_dead"]);
+  const rows = graph.op("Gather", [w, dead], { axis: 0 });
+  if (!select) {
+    graph.output("vals", "float32", [batch, "n_dead"], graph.op("Gemm", [centered, rows], { transB: 1 }));
+    return graph;
+  }
+  const parts = split(graph, centered, batch).map((part) =>
+    graph.opN("TopK", [graph.op("Gemm", [part, rows], { transB: 1 }), graph.int64(kAux)], 2, { axis: -1, largest: 1, sorted: 0 }),
+  );
+  graph.output("vals", "float32", [batch, kAux], joined(graph, parts.map(([vals]) => vals!)));
+  graph.output("idx", "int32", [batch, kAux], graph.op("Gather", [dead, joined(graph, parts.map(([, idx]) => idx!))], { axis: 0 }));
+  return graph;
+}
+
+function split(graph: Graph, rows: string, batch: number): string[] {
+  const chunks = chunkCount(batch);
+  return chunks === 1 ? [rows] : graph.opN("Split", [rows], chunks, { axis: 0, num_outputs: chunks });
+}
+
+function joined(graph: Graph, parts: readonly string[]): string {
+  return parts.length === 1 ? parts[0]! : graph.op("Concat", parts, { axis: 0 });
+}
+
+function product(dims: readonly number[]): number {
+  return dims.reduce((sum, size) => sum * size, 1);
+}

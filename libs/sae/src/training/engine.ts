@@ -1,0 +1,110 @@
+import type { ResolvedTrainerConfig, TrainedNormalization } from "./config.ts";
+import { TrainerEncoder } from "./encoder.ts";
+import { requireFiniteGradient } from "./finite.ts";
+import { gaoGradients } from "./gao-step.ts";
+import { KernelTeam } from "./kernel-team.ts";
+import { Arg, InputMode, Phase } from "./phases.ts";
+import { learningRate } from "./schedule.ts";
+import { seedGradients } from "./seed-step.ts";
+import { type StepContext, sumThreadRows } from "./step-context.ts";
+import type { TrainerMemory } from "./trainer-memory.ts";
+import type { TrainerMetrics } from "./trainer-port.ts";
+
+const inputModes: Readonly<Record<TrainedNormalization, number>> = {
+  none: InputMode.none,
+  expected_average_only_in: InputMode.scale,
+  layer_norm: InputMode.layer_norm,
+  constant_norm_rescale: InputMode.constant_norm_rescale,
+};
+
+/** Runs training steps on the calling thread and its kernel threads: dense products in onnxruntime, everything sparse in the kernels. */
+export class TrainingEngine implements AsyncDisposable {
+  readonly #context: StepContext;
+
+  private constructor(context: StepContext) {
+    this.#context = context;
+  }
+
+  /** Takes a memory that holds initial or restored weights. */
+  static async start(config: ResolvedTrainerConfig, memory: TrainerMemory): Promise<TrainingEngine> {
+    const { shared, layout } = memory;
+    const team = await KernelTeam.start(layout, shared.memory, shared.module);
+    return new TrainingEngine({ config, memory, team, encoder: await TrainerEncoder.create(layout, shared.memory) });
+  }
+
+  /** Trains on the rows in a batch slot. Throws NonFiniteError, before any weight changes, when loss or gradient are not finite. */
+  async step(slot: number): Promise<TrainerMetrics> {
+    const context = this.#context;
+    const { config, memory, team } = context;
+    const { batch, h } = memory.layout;
+    const lr = learningRate(memory.step, config);
+    const variance = this.#prepare(slot);
+    const seedCompat = config.formulation === "seed_compat";
+    const { mseLoss, auxLoss, errorSquares, entries, numDead, squares } = await (seedCompat ? seedGradients(context) : gaoGradients(context));
+    requireFiniteGradient(context, squares);
+    const gradNorm = Math.sqrt(squares);
+    this.#update(lr, gradNorm);
+    memory.flipSince();
+    memory.step += 1;
+    return {
+      step: memory.step,
+      nTrainingTokens: memory.step * batch,
+      loss: mseLoss + auxLoss,
+      mseLoss,
+      auxLoss,
+      fvu: variance > 0 ? errorSquares / variance : 0,
+      l0: entries / batch,
+      numDead,
+      deadFraction: numDead / h,
+      gradNorm,
+      lr,
+    };
+  }
+
+  async close(): Promise<void> {
+    await this.#context.team.close();
+    await this.#context.encoder.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  /** Normalises and centres the batch; returns Σ‖x - x̄‖² of the rows that the loss compares with. */
+  #prepare(slot: number): number {
+    const { config, memory, team } = this.#context;
+    const { at, slots, batch, d } = memory.layout;
+    const { args } = team;
+    const raw = config.formulation === "seed_compat" || config.normalizeActivations === "none";
+    args[Arg.slot] = slots[slot]!;
+    args[Arg.target] = raw ? slots[slot]! : at.target;
+    args[Arg.mode] = inputModes[config.normalizeActivations];
+    args[Arg.inputScale] = memory.inputScale;
+    args[Arg.unitRows] = config.formulation === "gao" ? 1 : 0;
+    const squares = team.run(Phase.prepare);
+    let ofMean = 0;
+    for (const sum of sumThreadRows(this.#context, "sums", new Float64Array(d))) ofMean += sum * sum;
+    return squares - ofMean / batch;
+  }
+
+  /** One step of Adam on everything (torch.optim.AdamW), clipped to the configured norm. */
+  #update(lr: number, gradNorm: number): void {
+    const { config, memory, team } = this.#context;
+    const { at, stride } = memory.layout;
+    const { adamBeta1: beta1, adamBeta2: beta2, adamEpsilon, gradClipNorm, weightDecay } = config;
+    const { args, kernels } = team;
+    const t = memory.step + 1;
+    args[Arg.clip] = gradClipNorm > 0 ? Math.min(1, gradClipNorm / (gradNorm + 1e-6)) : 1;
+    args[Arg.beta1] = beta1;
+    args[Arg.rest1] = 1 - beta1;
+    args[Arg.beta2] = beta2;
+    args[Arg.rest2] = 1 - beta2;
+    args[Arg.step] = lr / (1 - beta1 ** t);
+    args[Arg.unbias2] = 1 / Math.sqrt(1 - beta2 ** t);
+    args[Arg.epsilon] = adamEpsilon;
+    args[Arg.decay] = 1 - lr * weightDecay;
+    team.run(Phase.adam);
+    const a = (index: number): number => args[index]!;
+    kernels.adamVector(at.bDec, at.gBDec, at.mBDec, at.vBDec, a(Arg.clip), beta1, a(Arg.rest1), beta2, a(Arg.rest2), a(Arg.step), a(Arg.unbias2), adamEpsilon, a(Arg.decay), stride);
+  }
+}

@@ -1,0 +1,37 @@
+import { NonFiniteError } from "./non-finite-error.ts";
+import { Arg } from "./phases.ts";
+import type { StepContext } from "./step-context.ts";
+import type { MatrixRegion } from "./trainer-memory.ts";
+
+/** Throws NonFiniteError when the loss is not finite, naming the first tensor of the forward pass that is not. */
+export function requireFiniteLoss({ memory, team }: StepContext, loss: number): void {
+  if (Number.isFinite(loss)) return;
+  const { batch, d, stride } = memory.layout;
+  const rows = new Float32Array(memory.buffer, team.args[Arg.slot]!, (batch * stride) / 4);
+  const found =
+    firstBad([["the batch", rows], ["b_dec", memory.vector("bDec").subarray(0, d)]]) ?? badMatrix(memory, "wEnc", "W_enc", "b_enc") ?? badMatrix(memory, "wDec", "W_dec", "W_dec");
+  throw new NonFiniteError(memory.step + 1, found ?? "the squared error");
+}
+
+/** Throws NonFiniteError when the gradient's squares are not finite, naming the gradient that is not. */
+export function requireFiniteGradient({ memory }: StepContext, squares: number): void {
+  if (Number.isFinite(squares)) return;
+  const name =
+    firstBad([["the gradient of b_dec", memory.vector("gBDec")]]) ??
+    badMatrix(memory, "gDec", "the gradient of W_dec", "the gradient of W_dec") ??
+    badMatrix(memory, "gEnc", "the gradient of W_enc", "the gradient of b_enc");
+  throw new NonFiniteError(memory.step + 1, name ?? "the gradient's norm");
+}
+
+function firstBad(tensors: readonly (readonly [string, Float32Array])[]): string | undefined {
+  return tensors.find(([, values]) => !values.every(Number.isFinite))?.[0];
+}
+
+function badMatrix(memory: StepContext["memory"], region: MatrixRegion, name: string, biasName: string): string | undefined {
+  const { d, h } = memory.layout;
+  for (let f = 0; f < h; f++) {
+    const bad = memory.row(region, f).findIndex((value) => !Number.isFinite(value));
+    if (bad !== -1) return bad < d ? name : biasName;
+  }
+  return undefined;
+}

@@ -1,0 +1,164 @@
+import { InputError } from "@mistral-sae/tensor";
+import { once } from "node:events";
+import { Worker } from "node:worker_threads";
+import type { SaeWeights } from "../formats/weights.ts";
+import { type ResolvedTrainerConfig, resolveTrainerConfig, type TrainerConfig } from "./config.ts";
+import { checkInit, type TrainerInit } from "./initialise.ts";
+import { planLayout, requireMemory } from "./layout.ts";
+import { readState, type SavedTrainer, type TrainerState, writeState } from "./state.ts";
+import { errorOf, type TrainerReply, type TrainerRequest, type TrainerThreadData } from "./trainer-messages.ts";
+import { type SharedTrainer, TrainerMemory } from "./trainer-memory.ts";
+import type { TrainerMetrics, TrainerPort } from "./trainer-port.ts";
+import { exportWeights } from "./weights.ts";
+
+interface Waiting {
+  readonly slot: number;
+  resolve(reply: TrainerReply): void;
+  reject(error: Error): void;
+}
+
+/**
+ * The trainer that ships: onnxruntime for the dense product, WASM SIMD kernels for the rest, on threads of its own around one
+ * shared memory. The caller's thread only copies batches.
+ */
+export class HybridTrainer implements TrainerPort {
+  readonly config: ResolvedTrainerConfig;
+  /** For BatchWriter, in this thread or another. */
+  readonly shared: SharedTrainer;
+  readonly #memory: TrainerMemory;
+  readonly #worker: Worker;
+  readonly #waiting: Waiting[] = [];
+  readonly #listeners: (() => void)[] = [];
+  #stepsDone = 0;
+  #nextSlot = 0;
+  #ended: Error | undefined;
+
+  private constructor(config: ResolvedTrainerConfig, worker: Worker, shared: SharedTrainer) {
+    this.config = config;
+    this.shared = shared;
+    this.#memory = new TrainerMemory(shared);
+    this.#worker = worker;
+    worker.on("message", (reply: TrainerReply) => this.#answered(reply));
+    worker.on("error", (error) => this.#end(error));
+    worker.on("exit", () => this.#end(new Error("the trainer's thread has ended")));
+  }
+
+  /**
+   * Starts the threads with initial weights. Throws InputError for a configuration, a sample or weights that cannot be trained,
+   * and, before anything is allocated, when the training would not fit in memory.
+   */
+  static async create(config: TrainerConfig, init: TrainerInit = {}): Promise<HybridTrainer> {
+    const resolved = resolveTrainerConfig(config);
+    requireMemory(planLayout(resolved), resolved.maxMemoryBytes);
+    checkInit(resolved, init);
+    const workerData: TrainerThreadData = { config: resolved, init };
+    const worker = new Worker(new URL("trainer-thread.ts", import.meta.url), { workerData, name: "sae-trainer" });
+    const [reply] = (await once(worker, "message")) as [TrainerReply];
+    if (reply.kind === "ready") return new HybridTrainer(resolved, worker, reply.shared);
+    await worker.terminate();
+    throw reply.kind === "failed" ? errorOf(reply.error) : new Error(`the trainer's thread answered ${reply.kind} at its start`);
+  }
+
+  get stepsDone(): number {
+    return this.#stepsDone;
+  }
+
+  /** Batch slots, numbered from 0. */
+  get slots(): number {
+    return this.config.batchSlots;
+  }
+
+  /** Floats from one row of a slot to the next; columns from d_in on are padding and must stay zero. */
+  get rowStride(): number {
+    return this.#memory.layout.stride / 4;
+  }
+
+  /** The rows of a slot, [B, rowStride], as a view: write to it only while no step that was asked for uses it. */
+  slot(index: number): Float32Array {
+    return this.#memory.slot(this.#checkSlot(index));
+  }
+
+  async step(batch: Float32Array | number): Promise<TrainerMetrics> {
+    const slot = typeof batch === "number" ? this.#checkSlot(batch) : await this.#fill(batch);
+    const reply = await this.#ask({ kind: "step", slot }, slot);
+    if (reply.kind !== "stepped") throw new Error(`the trainer's thread answered ${reply.kind} to a step`);
+    this.#stepsDone = reply.metrics.step;
+    return reply.metrics;
+  }
+
+  async state(): Promise<TrainerState> {
+    await this.#settled();
+    return readState(this.#memory, this.config);
+  }
+
+  async restore(saved: SavedTrainer): Promise<void> {
+    await this.#settled();
+    await writeState(this.#memory, this.config, saved);
+    this.#stepsDone = this.#memory.step;
+  }
+
+  async weights(metadata: Readonly<Record<string, unknown>> = {}): Promise<SaeWeights> {
+    await this.#settled();
+    return exportWeights(this.#memory, this.config, metadata);
+  }
+
+  async close(): Promise<void> {
+    if (this.#ended === undefined) {
+      await this.#ask({ kind: "close" }, -1).catch(() => undefined);
+      this.#end(new Error("the trainer is closed"));
+    }
+    await this.#worker.terminate();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  #checkSlot(index: number): number {
+    if (Number.isInteger(index) && index >= 0 && index < this.slots) return index;
+    throw new InputError("no such batch slot", { field: "slot", got: index, wanted: `0 to ${this.slots - 1}` });
+  }
+
+  /** Copies a batch into a slot that no step uses. */
+  async #fill(batch: Float32Array): Promise<number> {
+    const { batch: rows, d } = this.#memory.layout;
+    if (batch.length !== rows * d) throw new InputError("a step takes whole batches", { field: "batch", got: `${batch.length} values`, wanted: `${rows} rows of ${d}` });
+    const slot = this.#nextSlot;
+    this.#nextSlot = (slot + 1) % this.slots;
+    while (this.#waiting.some((waiting) => waiting.slot === slot)) await this.#oldest();
+    const target = this.slot(slot);
+    for (let row = 0; row < rows; row++) target.set(batch.subarray(row * d, (row + 1) * d), row * this.rowStride);
+    return slot;
+  }
+
+  async #settled(): Promise<void> {
+    while (this.#waiting.length > 0) await this.#oldest();
+    if (this.#ended !== undefined) throw this.#ended;
+  }
+
+  /** Waits until the oldest request is answered. */
+  async #oldest(): Promise<void> {
+    await new Promise<void>((resolve) => this.#listeners.push(resolve));
+  }
+
+  async #ask(request: TrainerRequest, slot: number): Promise<TrainerReply> {
+    if (this.#ended !== undefined) throw this.#ended;
+    return await new Promise<TrainerReply>((resolve, reject) => {
+      this.#waiting.push({ slot, resolve, reject });
+      this.#worker.postMessage(request);
+    });
+  }
+
+  #answered(reply: TrainerReply): void {
+    const waiting = this.#waiting.shift();
+    if (reply.kind === "failed") waiting?.reject(errorOf(reply.error));
+    else waiting?.resolve(reply);
+    for (const listener of this.#listeners.splice(0)) listener();
+  }
+
+  #end(error: Error): void {
+    this.#ended ??= error;
+    for (const waiting of this.#waiting.splice(0)) waiting.reject(this.#ended);
+    for (const listener of this.#listeners.splice(0)) listener();
+  }
+}

@@ -1,0 +1,82 @@
+import { InputError } from "@mistral-sae/tensor";
+import type { SaeWeights } from "../formats/weights.ts";
+import type { ResolvedTrainerConfig } from "./config.ts";
+import { Random } from "./random.ts";
+import { measureSample } from "./sample.ts";
+import type { TrainerMemory } from "./trainer-memory.ts";
+import { adoptWeights, requireAdoptable } from "./weights.ts";
+
+/** What a training starts from besides its configuration. */
+export interface TrainerInit {
+  /**
+   * Raw rows [n, d_in] of the data, some ten thousand of them. They decide b_dec, the factor of the loss and the factor of
+   * expected_average_only_in; gao needs them unless it gets mseScale and needs neither of the others.
+   */
+  readonly sample?: Float32Array | undefined;
+  /** Start from these weights instead of random ones. */
+  readonly weights?: SaeWeights | undefined;
+}
+
+/** Refuses what cannot be started from. Throws InputError. */
+export function checkInit(config: ResolvedTrainerConfig, { sample, weights }: TrainerInit): void {
+  if (weights !== undefined) requireAdoptable(config, weights);
+  if (config.formulation === "seed_compat" || sample !== undefined) return;
+  const centered = weights === undefined && config.bDecInitMethod !== "zeros";
+  const scaled = config.normalizeActivations === "expected_average_only_in";
+  if (!centered && !scaled && config.mseScale !== undefined) return;
+  const need = scaled ? "expected_average_only_in" : centered ? `b_dec from ${config.bDecInitMethod}` : "the factor of the loss";
+  throw new InputError(`${need} is measured on a sample of the data`, { field: "sample", got: "nothing", wanted: "rows" });
+}
+
+/** Writes the weights before the first step. Throws InputError as checkInit does, and for a sample without finite variance. */
+export function initialise(memory: TrainerMemory, config: ResolvedTrainerConfig, init: TrainerInit): void {
+  checkInit(config, init);
+  const { sample, weights } = init;
+  const random = new Random(config.seed);
+  const seedCompat = config.formulation === "seed_compat";
+  const statistics = sample === undefined || seedCompat ? undefined : measureSample(sample, config);
+  memory.step = 0;
+  memory.inputScale = statistics?.inputScale ?? 1;
+  memory.mseScale = config.mseScale ?? statistics?.mseScale ?? 1;
+  if (weights !== undefined) adoptWeights(memory, config, weights);
+  else if (seedCompat) initialiseSeed(memory, random);
+  else initialiseGao(memory, random, statistics?.center);
+  memory.random = random.state;
+}
+
+/** W_enc[f] ~ U(±1/√d), W_dec[f] = W_enc[f] / ‖W_enc[f]‖, b_enc = 0 (OpenAI's train.py). */
+function initialiseGao(memory: TrainerMemory, random: Random, center: Float64Array | undefined): void {
+  const { d, h } = memory.layout;
+  const bound = 1 / Math.sqrt(d);
+  for (let f = 0; f < h; f++) {
+    const encoder = memory.row("wEnc", f);
+    let squares = 0;
+    for (let i = 0; i < d; i++) {
+      encoder[i] = random.uniform(-bound, bound);
+      squares += encoder[i]! ** 2;
+    }
+    const norm = Math.sqrt(squares);
+    const decoder = memory.row("wDec", f);
+    for (let i = 0; i < d; i++) decoder[i] = encoder[i]! / norm;
+  }
+  if (center !== undefined) memory.vector("bDec").set(center);
+}
+
+/** W_enc ~ U(±1/√h); W_dec = W_enc with every model dimension's norm over the latents 1, as the original does it. */
+function initialiseSeed(memory: TrainerMemory, random: Random): void {
+  const { d, h } = memory.layout;
+  const bound = 1 / Math.sqrt(h);
+  const squares = new Float64Array(d);
+  for (let f = 0; f < h; f++) {
+    const encoder = memory.row("wEnc", f);
+    for (let i = 0; i < d; i++) {
+      encoder[i] = random.uniform(-bound, bound);
+      squares[i]! += encoder[i]! ** 2;
+    }
+  }
+  for (let f = 0; f < h; f++) {
+    const encoder = memory.row("wEnc", f);
+    const decoder = memory.row("wDec", f);
+    for (let i = 0; i < d; i++) decoder[i] = encoder[i]! / Math.sqrt(squares[i]!);
+  }
+}

@@ -1,0 +1,77 @@
+import { once } from "node:events";
+import { Worker } from "node:worker_threads";
+import { type Control, controlOf, Signal, stopPhase } from "./control.ts";
+import { instantiateKernels, type Kernels } from "./kernels.ts";
+import type { TrainerLayout } from "./layout.ts";
+import { type Phase, runPhase } from "./phases.ts";
+
+/** What a kernel thread is started with. */
+export interface KernelThreadData {
+  readonly module: WebAssembly.Module;
+  readonly memory: WebAssembly.Memory;
+  readonly layout: TrainerLayout;
+  readonly control: SharedArrayBuffer;
+  /** 1 to threads - 1; 0 is the owner of the team. */
+  readonly thread: number;
+}
+
+/**
+ * The threads that run the kernels over one memory. The owner's thread is one of them; it starts a phase, does its share and
+ * blocks until all have done theirs. Threads without work sleep.
+ */
+export class KernelTeam {
+  /** The owner's own kernels, for work that is not split. */
+  readonly kernels: Kernels;
+  readonly args: Float64Array;
+  readonly #layout: TrainerLayout;
+  readonly #memory: WebAssembly.Memory;
+  readonly #control: Control;
+  readonly #workers: readonly Worker[];
+
+  private constructor(layout: TrainerLayout, memory: WebAssembly.Memory, kernels: Kernels, control: Control, workers: readonly Worker[]) {
+    this.#layout = layout;
+    this.#memory = memory;
+    this.kernels = kernels;
+    this.#control = control;
+    this.args = control.args;
+    this.#workers = workers;
+  }
+
+  static async start(layout: TrainerLayout, memory: WebAssembly.Memory, module: WebAssembly.Module): Promise<KernelTeam> {
+    const control = controlOf(layout.threads);
+    const workers: Worker[] = [];
+    for (let thread = 1; thread < layout.threads; thread++) {
+      const workerData: KernelThreadData = { module, memory, layout, control: control.buffer, thread };
+      workers.push(new Worker(new URL("kernel-thread.ts", import.meta.url), { workerData, name: `sae-kernels-${thread}` }));
+    }
+    await Promise.all(workers.map((worker) => once(worker, "message")));
+    for (const worker of workers) worker.unref();
+    return new KernelTeam(layout, memory, instantiateKernels(module, memory), control, workers);
+  }
+
+  /** Runs a phase on all threads and returns the sum of their results, added in the order of the threads. */
+  run(phase: Phase): number {
+    const { signals, results } = this.#control;
+    Atomics.store(signals, Signal.pending, this.#workers.length);
+    signals[Signal.phase] = phase;
+    Atomics.add(signals, Signal.sequence, 1);
+    Atomics.notify(signals, Signal.sequence);
+    results[0] = runPhase(phase, this.kernels, this.#layout, this.#memory, this.args, 0);
+    for (let left = Atomics.load(signals, Signal.pending); left > 0; left = Atomics.load(signals, Signal.pending)) {
+      Atomics.wait(signals, Signal.pending, left);
+    }
+    if (signals[Signal.failed] !== 0) throw new Error(`kernel thread ${signals[Signal.failed]} failed in phase ${phase}`);
+    let sum = 0;
+    for (const result of results) sum += result;
+    return sum;
+  }
+
+  /** Ends the threads. */
+  async close(): Promise<void> {
+    const { signals } = this.#control;
+    signals[Signal.phase] = stopPhase;
+    Atomics.add(signals, Signal.sequence, 1);
+    Atomics.notify(signals, Signal.sequence);
+    await Promise.all(this.#workers.map((worker) => worker.terminate()));
+  }
+}

@@ -1,0 +1,27 @@
+import { parentPort, workerData } from "node:worker_threads";
+import { controlOf, Signal, stopPhase } from "./control.ts";
+import type { KernelThreadData } from "./kernel-team.ts";
+import { instantiateKernels } from "./kernels.ts";
+import { type Phase, runPhase } from "./phases.ts";
+
+const { module, memory, layout, control, thread } = workerData as KernelThreadData;
+const kernels = instantiateKernels(module, memory);
+const { signals, args, results } = controlOf(layout.threads, control);
+let seen = Atomics.load(signals, Signal.sequence);
+parentPort?.postMessage("ready");
+
+for (;;) {
+  Atomics.wait(signals, Signal.sequence, seen);
+  const sequence = Atomics.load(signals, Signal.sequence);
+  if (sequence === seen) continue;
+  seen = sequence;
+  const phase = signals[Signal.phase]!;
+  if (phase === stopPhase) break;
+  try {
+    results[thread] = runPhase(phase as Phase, kernels, layout, memory, args, thread);
+  } catch {
+    // The team's owner waits for every thread, so a trap must be told, not lost with the thread.
+    signals[Signal.failed] = thread;
+  }
+  if (Atomics.sub(signals, Signal.pending, 1) === 1) Atomics.notify(signals, Signal.pending);
+}

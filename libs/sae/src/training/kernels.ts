@@ -1,0 +1,51 @@
+import { readFileSync } from "node:fs";
+
+/** A byte offset in the trainer's memory. */
+type Pointer = number;
+
+/** What `assembly/` exports; see there for the meaning of each argument. */
+export interface Kernels {
+  prepare(x: Pointer, target: Pointer, centered: Pointer, bDec: Pointer, mean: Pointer, deviation: Pointer, mode: number, scale: number, b0: number, b1: number, d: number, stride: number): void;
+  moments(rows: Pointer, sums: Pointer, b0: number, b1: number, width: number, stride: number): number;
+  decode(vals: Pointer, idx: Pointer, k: number, wDec: Pointer, bDec: Pointer, target: Pointer, g: Pointer, dz: Pointer, columns: Pointer, gScale: number, b0: number, b1: number, width: number, stride: number): number;
+  decodeAux(vals: Pointer, source: Pointer, sourceRow: number, idx: Pointer, k: number, wDec: Pointer, g: Pointer, g2: Pointer, dz: Pointer, inverseScale: number, auxScale: number, b0: number, b1: number, width: number, stride: number): number;
+  seedDecode(vals: Pointer, idx: Pointer, k: number, wDec: Pointer, bDec: Pointer, x: Pointer, mean: Pointer, deviation: Pointer, g: Pointer, b0: number, b1: number, d: number, width: number, stride: number): number;
+  seedDecodeAux(vals: Pointer, source: Pointer, sourceRow: number, idx: Pointer, k: number, wDec: Pointer, bDec: Pointer, mean: Pointer, deviation: Pointer, g: Pointer, g2: Pointer, dz: Pointer, auxScale: number, b0: number, b1: number, d: number, width: number, stride: number): number;
+  seedFinish(vals: Pointer, idx: Pointer, k: number, wDec: Pointer, deviation: Pointer, g: Pointer, g2: Pointer, dz: Pointer, columns: Pointer, gScale: number, b0: number, b1: number, width: number, stride: number): void;
+  countEntries(vals: Pointer, idx: Pointer, n: number, counts: Pointer): number;
+  ageLatents(counts: Pointer, since: Pointer, next: Pointer, whenFired: number, increment: number, threshold: number, dead: Pointer, h: number): number;
+  placeLatents(counts: Pointer, offsets: Pointer, h: number): number;
+  placeEntries(vals: Pointer, idx: Pointer, dz: Pointer, rows: number, k: number, g: Pointer, centered: Pointer, stride: number, cursor: Pointer, entries: Pointer): void;
+  gradients(offsets: Pointer, entries: Pointer, wEnc: Pointer, wDec: Pointer, gEnc: Pointer, gDec: Pointer, touched: Pointer, bDecColumns: Pointer, project: number, f0: number, f1: number, d: number, width: number, stride: number): number;
+  adam(wEnc: Pointer, wDec: Pointer, gEnc: Pointer, gDec: Pointer, mEnc: Pointer, vEnc: Pointer, mDec: Pointer, vDec: Pointer, touched: Pointer, zeroRow: Pointer, denseDecoder: number, unitRows: number, clip: number, beta1: number, rest1: number, beta2: number, rest2: number, step: number, unbias2: number, epsilon: number, decay: number, f0: number, f1: number, stride: number): void;
+  adamVector(p: Pointer, gradient: Pointer, m: Pointer, v: Pointer, clip: number, beta1: number, rest1: number, beta2: number, rest2: number, step: number, unbias2: number, epsilon: number, decay: number, bytes: number): void;
+  columnSquares(w: Pointer, sums: Pointer, f0: number, f1: number, stride: number): void;
+  divideColumns(w: Pointer, g: Pointer, touched: Pointer, norms: Pointer, sums: Pointer, f0: number, f1: number, stride: number): void;
+  projectColumns(w: Pointer, gDec: Pointer, gEnc: Pointer, touched: Pointer, along: Pointer, f0: number, f1: number, stride: number): number;
+  widenF32(source: Pointer, list: Pointer, n: number, out: Pointer, d: number, stride: number): void;
+  widenBf16(source: Pointer, list: Pointer, n: number, out: Pointer, d: number, stride: number): void;
+  widenF16(source: Pointer, list: Pointer, n: number, out: Pointer, d: number, stride: number): void;
+}
+
+const wasmUrl = new URL("../../gen/kernels.wasm", import.meta.url);
+
+/** Compiles the kernels. Throws when they were not generated. */
+export function compileKernels(): WebAssembly.Module {
+  let bytes: Buffer<ArrayBuffer>;
+  try {
+    bytes = readFileSync(wasmUrl);
+  } catch (error) {
+    throw new Error(`the training kernels are missing at ${wasmUrl.pathname}; run \`npm run generate\``, { cause: error });
+  }
+  return new WebAssembly.Module(bytes);
+}
+
+/** The kernels over `memory`, for the calling thread. */
+export function instantiateKernels(module: WebAssembly.Module, memory: WebAssembly.Memory): Kernels {
+  const instance = new WebAssembly.Instance(module, { env: { memory, abort: aborted } });
+  return instance.exports as unknown as Kernels;
+}
+
+function aborted(): never {
+  throw new Error("a training kernel aborted");
+}

@@ -1,0 +1,125 @@
+import { InputError } from "@mistral-sae/tensor";
+import { totalmem } from "node:os";
+import type { ResolvedTrainerConfig } from "./config.ts";
+import { chunkRows } from "./chunks.ts";
+
+/** Everything that lies in the trainer's memory, as byte offsets, and the sizes that all threads compute with. */
+export interface TrainerLayout {
+  readonly d: number;
+  readonly h: number;
+  readonly k: number;
+  /** Rows of a batch. */
+  readonly batch: number;
+  readonly kAux: number;
+  readonly threads: number;
+  /** Bytes of a row, of weights and of activations alike: a multiple of 16 with at least one column more than d. */
+  readonly stride: number;
+  /** Bytes of a row that decoding works on: d columns, rounded up to 16 bytes. */
+  readonly width: number;
+  readonly at: Readonly<Record<Region, number>>;
+  readonly slots: readonly number[];
+  readonly rowLists: readonly number[];
+  readonly rowStore: { readonly at: number; readonly bytes: number };
+  /** Bytes of the whole memory. */
+  readonly bytes: number;
+}
+
+type Region =
+  /* Encoder rows hold their bias in column d; decoder rows are zero there. [h, stride] */
+  | "wEnc" | "wDec" | "mEnc" | "vEnc" | "mDec" | "vDec" | "gEnc" | "gDec"
+  /* [stride] */
+  | "bDec" | "mBDec" | "vBDec" | "gBDec" | "zeroRow" | "norms" | "along"
+  /* [batch, stride] */
+  | "target" | "centered" | "g" | "g2"
+  /* [batch] */
+  | "mean" | "deviation"
+  /* [batch, k] and [batch, kAux] */
+  | "vals" | "idx" | "dz" | "auxVals" | "auxSource" | "auxIdx" | "auxDz"
+  /* [h] */
+  | "counts" | "offsets" | "dead" | "sinceA" | "sinceB" | "touched"
+  | "entries"
+  /* One row a thread, f32 or f64. */
+  | "columns" | "bDecColumns" | "sums";
+
+/** Where the first region starts; lower addresses are left to the compiler. */
+const firstByte = 4096;
+const regionAlignment = 256;
+const pageBytes = 65536;
+/** What 32-bit addresses reach. */
+const addressableBytes = 65536 * pageBytes;
+
+/** Bytes of a row of d columns and its bias, rounded up to whole vectors. */
+export function rowBytes(d: number): number {
+  return Math.ceil((d + 1) / 4) * 16;
+}
+
+/** Places everything in one memory. */
+export function planLayout(config: ResolvedTrainerConfig): TrainerLayout {
+  const { dIn: d, dSae: h, k, kAux, threads, trainBatchSizeTokens: batch } = config;
+  const stride = rowBytes(d);
+  const matrix = h * stride;
+  const rows = batch * stride;
+  const normalised = config.normalizeActivations !== "none";
+  const seedCompat = config.formulation === "seed_compat";
+  const sizes: Record<Region, number> = {
+    wEnc: matrix, wDec: matrix, mEnc: matrix, vEnc: matrix, mDec: matrix, vDec: matrix, gEnc: matrix, gDec: matrix,
+    bDec: stride, mBDec: stride, vBDec: stride, gBDec: stride, zeroRow: stride, norms: seedCompat ? stride : 0, along: seedCompat ? stride : 0,
+    target: normalised ? rows : 0, centered: rows, g: rows, g2: kAux > 0 ? rows : 0,
+    mean: batch * 4, deviation: batch * 4,
+    vals: batch * k * 4, idx: batch * k * 4, dz: batch * k * 4,
+    auxVals: batch * kAux * 4, auxSource: batch * kAux * 4, auxIdx: batch * kAux * 4, auxDz: batch * kAux * 4,
+    counts: h * 4, offsets: (h + 1) * 4, dead: h * 4, sinceA: h * 8, sinceB: h * 8, touched: h,
+    entries: batch * (k + kAux) * 16,
+    columns: threads * stride, bDecColumns: threads * stride, sums: threads * stride * 2,
+  };
+  let top = firstByte;
+  const place = (bytes: number): number => {
+    const at = top;
+    top += Math.ceil(bytes / regionAlignment) * regionAlignment;
+    return at;
+  };
+  const at = Object.fromEntries(Object.entries(sizes).map(([name, bytes]) => [name, place(bytes)])) as Record<Region, number>;
+  const slots = Array.from({ length: config.batchSlots }, () => place(rows));
+  const rowLists = Array.from({ length: config.batchSlots }, () => place(batch * 4));
+  const rowStore = { at: place(config.rowStoreBytes), bytes: config.rowStoreBytes };
+  return { d, h, k, batch, kAux, threads, stride, width: Math.ceil(d / 4) * 16, at, slots, rowLists, rowStore, bytes: Math.ceil(top / pageBytes) * pageBytes };
+}
+
+/** What training will take, by purpose; bytes. */
+export interface MemoryBudget {
+  /** Weights, their moments and their gradients. */
+  readonly parameters: number;
+  /** Batches, reconstructions and codes. */
+  readonly batches: number;
+  readonly rowStore: number;
+  /** Intermediate values of onnxruntime at their largest. */
+  readonly encoder: number;
+  readonly total: number;
+}
+
+/** Adds up what training will take. */
+export function memoryBudget(layout: TrainerLayout): MemoryBudget {
+  const { h, stride, bytes, batch, kAux } = layout;
+  const parameters = 8 * h * stride;
+  const chunk = chunkRows(batch) * h * 4;
+  const encoder = chunk * 2 + (kAux > 0 ? chunk + h * stride : 0) + batch * (layout.k + kAux) * 24;
+  return { parameters, batches: bytes - parameters - layout.rowStore.bytes, rowStore: layout.rowStore.bytes, encoder, total: bytes + encoder };
+}
+
+/** Refuses a training that does not fit, before anything is allocated. Throws InputError with the numbers. */
+export function requireMemory(layout: TrainerLayout, most: number | undefined): void {
+  const budget = memoryBudget(layout);
+  const parts = `weights, moments and gradients ${gib(budget.parameters)}, batches ${gib(budget.batches)}${budget.rowStore > 0 ? `, row store ${gib(budget.rowStore)}` : ""}, encoder ${gib(budget.encoder)}`;
+  const wish = `d_in ${layout.d}, d_sae ${layout.h}, batch ${layout.batch}`;
+  if (layout.bytes > addressableBytes) {
+    throw new InputError(`this trainer holds an SAE in one memory of at most ${gib(addressableBytes)}; ${wish} needs ${parts}`, { field: "dSae", got: gib(layout.bytes), wanted: `at most ${gib(addressableBytes)}` });
+  }
+  const limit = most ?? totalmem();
+  if (budget.total > limit) {
+    throw new InputError(`not enough memory to train: ${wish} needs ${parts}`, { field: "maxMemoryBytes", got: gib(budget.total), wanted: `at most ${gib(limit)}` });
+  }
+}
+
+function gib(bytes: number): string {
+  return bytes < 2 ** 29 ? `${(bytes / 2 ** 20).toFixed(1)} MiB` : `${(bytes / 2 ** 30).toFixed(2)} GiB`;
+}

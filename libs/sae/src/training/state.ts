@@ -1,0 +1,115 @@
+import { InputError, type StreamedTensor, tensorOf, type TensorSource } from "@mistral-sae/tensor";
+import type { ResolvedTrainerConfig } from "./config.ts";
+import type { RandomState } from "./random.ts";
+import type { MatrixRegion, TrainerMemory, VectorRegion } from "./trainer-memory.ts";
+
+/** What a continuation needs besides tensors. */
+export interface TrainerProgress {
+  /** Steps done. */
+  readonly step: number;
+  readonly mseScale: number;
+  readonly inputScale: number;
+  readonly random: RandomState;
+  readonly config: ResolvedTrainerConfig;
+}
+
+/** A trainer's state, ready to be written: parameters, Adam's moments and the counters of silence. */
+export interface TrainerState {
+  readonly progress: TrainerProgress;
+  /**
+   * `W_enc`, `W_dec` F32 [d_sae, d_in] in the trainer's own space, `b_enc` F32 [d_sae], `b_dec` F32 [d_in], each again under
+   * `adam.exp_avg.` and `adam.exp_avg_sq.`, and `since` U64 [d_sae]. Chunks are read from the trainer as they are asked for.
+   */
+  readonly tensors: Readonly<Record<string, StreamedTensor>>;
+}
+
+/** A state to continue from. */
+export interface SavedTrainer {
+  readonly progress: TrainerProgress;
+  /** The tensors of {@link TrainerState}. */
+  readonly tensors: TensorSource;
+}
+
+/** Options that must not change in the middle of a training; the others (threads, rates, batches …) may, and then decide anew. */
+const fixedOptions = ["dIn", "dSae", "k", "formulation", "normalizeActivations"] as const satisfies readonly (keyof ResolvedTrainerConfig)[];
+
+/** Bytes of a chunk: enough for the disk, little beside the weights. */
+const chunkBytes = 4 << 20;
+
+const matrices: readonly (readonly [string, string, MatrixRegion])[] = [
+  ["W_enc", "b_enc", "wEnc"],
+  ["adam.exp_avg.W_enc", "adam.exp_avg.b_enc", "mEnc"],
+  ["adam.exp_avg_sq.W_enc", "adam.exp_avg_sq.b_enc", "vEnc"],
+  ["W_dec", "", "wDec"],
+  ["adam.exp_avg.W_dec", "", "mDec"],
+  ["adam.exp_avg_sq.W_dec", "", "vDec"],
+];
+const vectors: readonly (readonly [string, VectorRegion])[] = [
+  ["b_dec", "bDec"],
+  ["adam.exp_avg.b_dec", "mBDec"],
+  ["adam.exp_avg_sq.b_dec", "vBDec"],
+];
+
+/** The state that a memory holds. */
+export function readState(memory: TrainerMemory, config: ResolvedTrainerConfig): TrainerState {
+  const { d, h } = memory.layout;
+  const tensors: Record<string, StreamedTensor> = {};
+  const whole = (values: Float32Array | BigUint64Array): StreamedTensor => {
+    const { dtype, shape, data } = tensorOf(values);
+    return { dtype, shape, chunks: [data] };
+  };
+  for (const [name, bias, region] of matrices) {
+    tensors[name] = { dtype: "F32", shape: [h, d], chunks: rowChunks(memory, region) };
+    if (bias !== "") tensors[bias] = whole(memory.readBias(region));
+  }
+  for (const [name, region] of vectors) tensors[name] = whole(memory.vector(region).slice(0, d));
+  tensors["since"] = whole(memory.since.slice());
+  const { step, mseScale, inputScale, random } = memory;
+  return { progress: { step, mseScale, inputScale, random, config }, tensors };
+}
+
+function* rowChunks(memory: TrainerMemory, region: MatrixRegion): Generator<Uint8Array> {
+  const { d, h } = memory.layout;
+  const rows = Math.max(1, Math.floor(chunkBytes / (d * 4)));
+  const buffer = new Float32Array(Math.min(rows, h) * d);
+  for (let from = 0; from < h; from += rows) {
+    const to = Math.min(h, from + rows);
+    memory.readRows(region, from, to, buffer);
+    yield new Uint8Array(buffer.buffer, 0, (to - from) * d * 4);
+  }
+}
+
+/** Writes a saved state into a memory. Throws InputError when it belongs to another SAE, or lacks a tensor. */
+export async function writeState(memory: TrainerMemory, config: ResolvedTrainerConfig, { progress, tensors }: SavedTrainer): Promise<void> {
+  for (const option of fixedOptions) {
+    if (progress.config[option] !== config[option]) {
+      throw new InputError(`the saved state belongs to another training: ${option} differs`, { field: option, got: progress.config[option], wanted: config[option] });
+    }
+  }
+  const { d, h } = memory.layout;
+  const names = [...matrices.flatMap(([name, bias]) => [[name, [h, d]] as const, ...(bias === "" ? [] : [[bias, [h]] as const])]), ...vectors.map(([name]) => [name, [d]] as const), ["since", [h]] as const];
+  for (const [name, shape] of names) requireShape(tensors, name, shape);
+  for (const [name, bias, region] of matrices) {
+    const rows = Math.max(1, Math.floor(chunkBytes / (d * 4)));
+    for (let start = 0; start < h; start += rows) {
+      memory.writeRows(region, start, await tensors.readF32(name, { rows: { start, end: Math.min(h, start + rows) } }));
+    }
+    if (bias !== "") memory.writeBias(region, await tensors.readF32(bias));
+  }
+  for (const [name, region] of vectors) memory.vector(region).set(await tensors.readF32(name));
+  const { data } = await tensors.read("since");
+  new Uint8Array(memory.buffer, memory.sinceAt, h * 8).set(data);
+  memory.step = progress.step;
+  memory.mseScale = progress.mseScale;
+  memory.inputScale = progress.inputScale;
+  memory.random = progress.random;
+}
+
+function requireShape(source: TensorSource, name: string, shape: readonly number[]): void {
+  const found = source.tensors.get(name);
+  if (found === undefined) throw new InputError(`the saved state lacks the tensor "${name}"`, { field: name });
+  const dtype = name === "since" ? "U64" : "F32";
+  const got = `${found.dtype} [${found.shape.join(", ")}]`;
+  const wanted = `${dtype} [${shape.join(", ")}]`;
+  if (got !== wanted) throw new InputError(`the saved state holds another "${name}"`, { file: found.file, field: name, got, wanted });
+}

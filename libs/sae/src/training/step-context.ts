@@ -1,0 +1,80 @@
+import type { ResolvedTrainerConfig } from "./config.ts";
+import type { TrainerEncoder } from "./encoder.ts";
+import type { KernelTeam } from "./kernel-team.ts";
+import { Arg } from "./phases.ts";
+import type { TrainerMemory } from "./trainer-memory.ts";
+
+/** What the parts of a step work with. */
+export interface StepContext {
+  readonly config: ResolvedTrainerConfig;
+  readonly memory: TrainerMemory;
+  readonly team: KernelTeam;
+  readonly encoder: TrainerEncoder;
+}
+
+/** What the backward pass leaves for the optimiser and the metrics; gradients lie in memory. */
+export interface Gradients {
+  readonly mseLoss: number;
+  readonly auxLoss: number;
+  /** Σ‖x - x̂‖². */
+  readonly errorSquares: number;
+  /** Positive entries of the batch. */
+  readonly entries: number;
+  readonly numDead: number;
+  /** Σ of the squares of all gradients. */
+  readonly squares: number;
+}
+
+/** Counts which latents fired and how long the others have been silent. Lists the dead; returns their number and that of the entries. */
+export function countSilence({ config, memory, team }: StepContext): { readonly entries: number; readonly numDead: number } {
+  const { at, h, batch, k } = memory.layout;
+  const { deadSteps } = config;
+  new Uint8Array(memory.buffer, at.counts, h * 4).fill(0);
+  const entries = team.kernels.countEntries(at.vals, at.idx, batch * k, at.counts);
+  // seed_compat counts steps, the firing one too, and asks for more than deadSteps; gao counts rows and asks for the whole window.
+  const [whenFired, increment, threshold] = deadSteps === undefined ? [0, batch, Math.ceil(config.deadFeatureWindowTokens)] : [1, 1, Math.floor(deadSteps) + 1];
+  const numDead = team.kernels.ageLatents(at.counts, memory.sinceAt, memory.nextSinceAt, whenFired, increment, threshold, at.dead, h);
+  return { entries, numDead };
+}
+
+/** Encodes the dead latents and tells the threads where their values and names are. */
+export async function encodeDead({ team, encoder }: StepContext, numDead: number): Promise<void> {
+  const { k, source, sourceRow } = await encoder.encodeDead(numDead);
+  team.args[Arg.auxK] = k;
+  team.args[Arg.auxSource] = source;
+  team.args[Arg.auxSourceRow] = sourceRow;
+  team.args[Arg.hasAux] = 1;
+}
+
+/** Sorts all entries of the batch, auxiliary ones too, by latent. */
+export function placeEntries({ memory, team }: StepContext): void {
+  const { at, h, batch, k, stride } = memory.layout;
+  const { kernels, args } = team;
+  const auxK = args[Arg.hasAux] === 0 ? 0 : args[Arg.auxK]!;
+  if (auxK > 0) kernels.countEntries(at.auxVals, at.auxIdx, batch * auxK, at.counts);
+  kernels.placeLatents(at.counts, at.offsets, h);
+  kernels.placeEntries(at.vals, at.idx, at.dz, batch, k, at.g, at.centered, stride, at.counts, at.entries);
+  if (auxK > 0) kernels.placeEntries(at.auxVals, at.auxIdx, at.auxDz, batch, auxK, at.g2, at.centered, stride, at.counts, at.entries);
+}
+
+/** Adds the threads' rows of a region in the order of the threads, into f64 [d]. */
+export function sumThreadRows({ memory }: StepContext, region: "columns" | "bDecColumns" | "sums", target: Float64Array): Float64Array {
+  const { at, d, stride, threads } = memory.layout;
+  const wide = region === "sums";
+  for (let thread = 0; thread < threads; thread++) {
+    const offset = at[region] + thread * stride * (wide ? 2 : 1);
+    const row = wide ? new Float64Array(memory.buffer, offset, d) : new Float32Array(memory.buffer, offset, d);
+    for (let j = 0; j < d; j++) target[j]! += row[j]!;
+  }
+  return target;
+}
+
+/** Writes the gradient of b_dec: the sum of the output gradients and what came through the encoder's input. Returns Σ of its squares. */
+export function reduceDecoderBias(context: StepContext): number {
+  const { d } = context.memory.layout;
+  const sum = sumThreadRows(context, "bDecColumns", sumThreadRows(context, "columns", new Float64Array(d)));
+  context.memory.vector("gBDec").set(sum);
+  let squares = 0;
+  for (const value of sum) squares += value * value;
+  return squares;
+}

@@ -1,0 +1,146 @@
+import type { TrainerLayout } from "./layout.ts";
+import type { RandomState } from "./random.ts";
+
+/** What every thread of a trainer shares; can be posted to other threads. */
+export interface SharedTrainer {
+  readonly module: WebAssembly.Module;
+  readonly memory: WebAssembly.Memory;
+  readonly layout: TrainerLayout;
+  /** Numbers of the training's state that are no tensors. */
+  readonly scalars: SharedArrayBuffer;
+}
+
+/** Regions of [d_sae] rows, and of single rows. */
+export type MatrixRegion = "wEnc" | "wDec" | "mEnc" | "vEnc" | "mDec" | "vDec" | "gEnc" | "gDec";
+export type VectorRegion = "bDec" | "mBDec" | "vBDec" | "gBDec" | "norms" | "along";
+
+const Scalar = { step: 0, mseScale: 1, inputScale: 2, sinceSide: 3, random: 4 } as const;
+const scalarCount = 8;
+
+/** A trainer's memory as the values of its training: every thread sees the same ones. */
+export class TrainerMemory {
+  readonly shared: SharedTrainer;
+  readonly layout: TrainerLayout;
+  readonly buffer: ArrayBufferLike;
+  readonly #scalars: Float64Array;
+
+  constructor(shared: SharedTrainer) {
+    this.shared = shared;
+    this.layout = shared.layout;
+    this.buffer = shared.memory.buffer;
+    this.#scalars = new Float64Array(shared.scalars);
+  }
+
+  /** Allocates a memory of zeros. Throws RangeError when the machine has none left. */
+  static allocate(layout: TrainerLayout, module: WebAssembly.Module): TrainerMemory {
+    const pages = layout.bytes / 65536;
+    const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+    return new TrainerMemory({ module, memory, layout, scalars: new SharedArrayBuffer(scalarCount * 8) });
+  }
+
+  /** Steps done. */
+  get step(): number {
+    return this.#scalars[Scalar.step]!;
+  }
+  set step(value: number) {
+    this.#scalars[Scalar.step] = value;
+  }
+
+  /** Factor of the mean squared error. */
+  get mseScale(): number {
+    return this.#scalars[Scalar.mseScale]!;
+  }
+  set mseScale(value: number) {
+    this.#scalars[Scalar.mseScale] = value;
+  }
+
+  /** Factor of the inputs for expected_average_only_in, else 1. */
+  get inputScale(): number {
+    return this.#scalars[Scalar.inputScale]!;
+  }
+  set inputScale(value: number) {
+    this.#scalars[Scalar.inputScale] = value;
+  }
+
+  get random(): RandomState {
+    const at = Scalar.random;
+    return [this.#scalars[at]!, this.#scalars[at + 1]!, this.#scalars[at + 2]!, this.#scalars[at + 3]!];
+  }
+  set random(state: RandomState) {
+    this.#scalars.set(state, Scalar.random);
+  }
+
+  /** Byte offset of the counters of silence that hold now, u64 [d_sae]. */
+  get sinceAt(): number {
+    return this.#scalars[Scalar.sinceSide] === 0 ? this.layout.at.sinceA : this.layout.at.sinceB;
+  }
+
+  /** Byte offset of the counters that a step writes; {@link flipSince} makes them hold. */
+  get nextSinceAt(): number {
+    return this.#scalars[Scalar.sinceSide] === 0 ? this.layout.at.sinceB : this.layout.at.sinceA;
+  }
+
+  flipSince(): void {
+    this.#scalars[Scalar.sinceSide] = 1 - this.#scalars[Scalar.sinceSide]!;
+  }
+
+  /** The counters of silence: rows (gao) or steps (seed_compat) since a latent fired. */
+  get since(): BigUint64Array {
+    return new BigUint64Array(this.buffer, this.sinceAt, this.layout.h);
+  }
+
+  /** Row `f` of a matrix with its padding, as a view; an encoder's row holds its bias in column d. */
+  row(region: MatrixRegion, f: number): Float32Array {
+    const { at, stride } = this.layout;
+    return new Float32Array(this.buffer, at[region] + f * stride, stride / 4);
+  }
+
+  /** All rows of a matrix with their padding, as a view. */
+  matrix(region: MatrixRegion): Float32Array {
+    const { at, h, stride } = this.layout;
+    return new Float32Array(this.buffer, at[region], (h * stride) / 4);
+  }
+
+  /** A row of its own with its padding, as a view. */
+  vector(region: VectorRegion): Float32Array {
+    return new Float32Array(this.buffer, this.layout.at[region], this.layout.stride / 4);
+  }
+
+  /** One batch slot with its padding, as a view. */
+  slot(index: number): Float32Array {
+    const { slots, batch, stride } = this.layout;
+    return new Float32Array(this.buffer, slots[index]!, (batch * stride) / 4);
+  }
+
+  /** Columns [0, d) of rows [from, to), copied to `target` or new memory, contiguous. */
+  readRows(region: MatrixRegion, from: number, to: number, target?: Float32Array): Float32Array {
+    const { d, stride } = this.layout;
+    const out = target ?? new Float32Array((to - from) * d);
+    const source = this.matrix(region);
+    const step = stride / 4;
+    for (let f = from, put = 0; f < to; f++) {
+      for (let at = f * step, end = at + d; at < end; at++) out[put++] = source[at]!;
+    }
+    return out;
+  }
+
+  /** Writes contiguous rows of d columns to rows from `from` on. */
+  writeRows(region: MatrixRegion, from: number, rows: Float32Array): void {
+    const { d, stride } = this.layout;
+    const target = this.matrix(region);
+    for (let at = 0, put = (from * stride) / 4; at < rows.length; at += d, put += stride / 4) target.set(rows.subarray(at, at + d), put);
+  }
+
+  /** Column d of a matrix: the encoder's biases, or their moments. */
+  readBias(region: MatrixRegion): Float32Array {
+    const { d, h, stride } = this.layout;
+    const source = this.matrix(region);
+    return Float32Array.from({ length: h }, (_, f) => source[(f * stride) / 4 + d]!);
+  }
+
+  writeBias(region: MatrixRegion, values: Float32Array): void {
+    const { d, h, stride } = this.layout;
+    const target = this.matrix(region);
+    for (let f = 0; f < h; f++) target[(f * stride) / 4 + d] = values[f]!;
+  }
+}

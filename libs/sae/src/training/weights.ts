@@ -1,0 +1,76 @@
+import { InputError } from "@mistral-sae/tensor";
+import { foldDecoderNorms } from "../formats/fold.ts";
+import { rowNorms, type SaeWeights } from "../formats/weights.ts";
+import type { ResolvedTrainerConfig } from "./config.ts";
+import type { TrainerMemory } from "./trainer-memory.ts";
+
+/** Rows this close to norm 1 are taken for unit rows. */
+const unitTolerance = 1e-4;
+
+/**
+ * The trained SAE, copied. With expected_average_only_in the factor s is folded so that the SAE reads raw rows: b_enc /= s and
+ * b_dec /= s. That scales activations by 1/s and keeps the decoder's rows unit vectors; as all of a row's pre-activations scale
+ * alike, the selection does not change.
+ */
+export function exportWeights(memory: TrainerMemory, config: ResolvedTrainerConfig, metadata: Readonly<Record<string, unknown>> = {}): SaeWeights {
+  const { d, h, k } = memory.layout;
+  const { normalizeActivations } = config;
+  const unscale = (values: Float32Array): Float32Array => (memory.inputScale === 1 ? values : values.map((value) => value / memory.inputScale));
+  return {
+    config: {
+      architecture: "topk",
+      dIn: d,
+      dSae: h,
+      k,
+      dtype: "float32",
+      applyBDecToInput: true,
+      normalizeActivations: normalizeActivations === "expected_average_only_in" ? "none" : normalizeActivations,
+      reshapeActivations: "none",
+      rescaleActsByDecoderNorm: false,
+      metadata,
+    },
+    wEnc: memory.readRows("wEnc", 0, h),
+    bEnc: unscale(memory.readBias("wEnc")),
+    wDec: memory.readRows("wDec", 0, h),
+    bDec: unscale(memory.vector("bDec").slice(0, d)),
+  };
+}
+
+/**
+ * Takes the weights of an SAE as the start of a training. gao needs unit decoder rows: other rows are made so, with the inverse
+ * factor in their encoder. The SAE must be one that {@link requireAdoptable} lets pass.
+ */
+export function adoptWeights(memory: TrainerMemory, config: ResolvedTrainerConfig, given: SaeWeights): void {
+  const sae = config.formulation === "gao" ? withUnitRows(given) : given;
+  const { d, h } = memory.layout;
+  const scale = memory.inputScale;
+  for (let f = 0; f < h; f++) {
+    memory.row("wEnc", f).set(sae.wEnc.subarray(f * d, (f + 1) * d));
+    memory.row("wDec", f).set(sae.wDec.subarray(f * d, (f + 1) * d));
+  }
+  memory.writeBias("wEnc", sae.bEnc.map((value) => value * scale));
+  memory.vector("bDec").set(sae.bDec.map((value) => value * scale));
+}
+
+function withUnitRows(sae: SaeWeights): SaeWeights {
+  const unit = rowNorms(sae.wDec, sae.config.dIn).every((norm) => Math.abs(norm - 1) < unitTolerance);
+  return unit ? sae : foldDecoderNorms({ ...sae, config: { ...sae.config, rescaleActsByDecoderNorm: true } });
+}
+
+/** Throws InputError when a training cannot start from the SAE. */
+export function requireAdoptable(config: ResolvedTrainerConfig, { config: sae }: SaeWeights): void {
+  const normalization = config.normalizeActivations === "expected_average_only_in" ? "none" : config.normalizeActivations;
+  const pairs: readonly (readonly [string, unknown, unknown])[] = [
+    ["architecture", sae.architecture, "topk"],
+    ["d_in", sae.dIn, config.dIn],
+    ["d_sae", sae.dSae, config.dSae],
+    ["k", sae.k, config.k],
+    ["normalize_activations", sae.normalizeActivations, normalization],
+    ["apply_b_dec_to_input", sae.applyBDecToInput, true],
+    ["reshape_activations", sae.reshapeActivations, "none"],
+    ...(config.formulation === "gao" ? [] : [["rescale_acts_by_decoder_norm", sae.rescaleActsByDecoderNorm, false] as const]),
+  ];
+  for (const [field, got, wanted] of pairs) {
+    if (got !== wanted) throw new InputError(`the SAE to start from has another ${field}`, { field, got, wanted });
+  }
+}
