@@ -5,7 +5,6 @@ import { anyUnpack } from "@bufbuild/protobuf/wkt";
 import { type BatchExplainResult, BatchExplainResultSchema, ExplanationService } from "@mistral-sae/contracts/mistral_sae/explanation/v1/explanation";
 import { type Operation, OperationService } from "@mistral-sae/contracts/mistral_sae/operations/v1/operation";
 import { type Client, createClient, startServer } from "@mistral-sae/rpc";
-import { serverCalls } from "@mistral-sae/telemetry";
 import { endpointDefaults } from "../src/config.ts";
 import { openExplanationService } from "../src/open-service.ts";
 import { type FakeIndex, startFakeIndex } from "./fake-feature-index.ts";
@@ -27,7 +26,7 @@ export async function startService(features: number, answer?: FakeLlm["answer"])
   const prices = { m: { prompt: 1000, completion: 10_000 } };
   const endpoints = llm === undefined ? [] : [{ ...endpointDefaults, name: "default", baseUrl: llm.baseUrl, model: "m", prices, maxAttempts: 4 }];
   const service = await openExplanationService({ listen: "", data, featureIndex: index.server.address, endpoints });
-  const server = await startServer({ listen: "127.0.0.1:0", services: service.implementations, observer: serverCalls });
+  const server = await startServer({ listen: "127.0.0.1:0", services: service.implementations });
   return {
     explanation: createClient(ExplanationService, server.address),
     operations: createClient(OperationService, server.address),
