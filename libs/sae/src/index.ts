@@ -20,4 +20,26 @@ export { STORED_NORMALIZATIONS, type StoredNormalization } from "./formats/saele
 export type { LoadedSae, LoadSaeOptions, SaeFormat, SaeSource } from "./formats/loaded.ts";
 export { cfgOf, SAELENS_VERSION, writeSae, type WrittenSae } from "./formats/saelens/write.ts";
 export { type FiringRates, readFiringRates, type Spread, summarizeWeights, type WeightSummary } from "./formats/summary.ts";
+export { openStateDict, type StateDict, type TorchTensor } from "./formats/torch/state-dict.ts";
 export { decoderNorms, decoderRow, encoderRow, type GateWeights, namedTensors, requireSound, rowNorms, type SaeWeights } from "./formats/weights.ts";
+export { BatchWriter, type RowDType, type StoredRows } from "./training/batch-writer.ts";
+export { type Checkpoint, listCheckpoints, restoreCheckpoint, restoreNewestCheckpoint, writeCheckpoint, type WriteCheckpointOptions } from "./training/checkpoint.ts";
+export {
+  type BDecInitMethod,
+  type Formulation,
+  type LrScheduler,
+  type ResolvedTrainerConfig,
+  resolveTrainerConfig,
+  type TrainedNormalization,
+  type TrainerConfig,
+  trainerDefaults,
+} from "./training/config.ts";
+export { HybridTrainer } from "./training/hybrid-trainer.ts";
+export type { TrainerInit } from "./training/initialise.ts";
+export { type MemoryBudget, trainingMemory } from "./training/layout.ts";
+export { NonFiniteError } from "./training/non-finite-error.ts";
+export { Random, type RandomState } from "./training/random.ts";
+export { learningRate } from "./training/schedule.ts";
+export type { SavedTrainer, TrainerProgress, TrainerState } from "./training/state.ts";
+export type { SharedTrainer } from "./training/trainer-memory.ts";
+export type { TrainerMetrics, TrainerPort } from "./training/trainer-port.ts";

@@ -1,3 +1,4 @@
+import { InputError } from "@mistral-sae/tensor";
 import type { StoredNormalization } from "./saelens/cfg.ts";
 import type { SaeWeights } from "./weights.ts";
 
@@ -32,4 +33,19 @@ export interface SaeSource {
 export interface LoadedSae {
   readonly sae: SaeWeights;
   readonly source: SaeSource;
+}
+
+const OPTION_NAMES: Readonly<Record<keyof LoadSaeOptions, string>> = {
+  scalingFactor: "scaling_factor",
+  normalizeActivations: "normalize_activations",
+  k: "k",
+  dictClass: "dict_class",
+};
+
+/** Refuses an option that the format at hand has no use for: it would change nothing, and say nothing. */
+export function refuseUnusedOptions(options: LoadSaeOptions, used: readonly (keyof LoadSaeOptions)[], format: SaeFormat, path: string): void {
+  for (const key of Object.keys(OPTION_NAMES) as (keyof LoadSaeOptions)[]) {
+    if (options[key] === undefined || used.includes(key)) continue;
+    throw new InputError(`an SAE of the ${format} format takes no such option`, { file: path, field: OPTION_NAMES[key], got: options[key], wanted: "nothing: the file decides" });
+  }
 }

@@ -1,4 +1,9 @@
-import { InputError, type LocatedTensor, missingTensor, type TensorSource } from "@mistral-sae/tensor";
+import { InputError, missingTensor, type TensorSource } from "@mistral-sae/tensor";
+
+/** Tensors by name, from a file of any kind. */
+export interface NamedTensors {
+  readonly tensors: ReadonlyMap<string, { readonly name: string; readonly shape: readonly number[] }>;
+}
 
 /** Shapes by tensor name. */
 export type TensorTable = Readonly<Record<string, readonly number[]>>;
@@ -7,7 +12,7 @@ export type TensorTable = Readonly<Record<string, readonly number[]>>;
  * Refuses a file whose tensors are not exactly those of `table` (and some of `optional`), each of its shape.
  * `because` says where the wanted shapes come from.
  */
-export function requireTensors(source: Pick<TensorSource, "tensors">, file: string, table: TensorTable, optional: TensorTable, because: string): void {
+export function requireTensors(source: NamedTensors, file: string, table: TensorTable, optional: TensorTable, because: string): void {
   for (const [name, tensor] of source.tensors) {
     const shape = table[name] ?? optional[name];
     if (shape === undefined) {
@@ -18,7 +23,7 @@ export function requireTensors(source: Pick<TensorSource, "tensors">, file: stri
   for (const name of Object.keys(table)) if (!source.tensors.has(name)) throw missingTensor(name, file, source.tensors);
 }
 
-function requireShape(tensor: LocatedTensor, file: string, wanted: readonly number[], because: string): void {
+function requireShape(tensor: { readonly name: string; readonly shape: readonly number[] }, file: string, wanted: readonly number[], because: string): void {
   if (tensor.shape.length === wanted.length && tensor.shape.every((size, i) => size === wanted[i])) return;
   throw new InputError(`tensor "${tensor.name}" has the wrong shape`, {
     file,
