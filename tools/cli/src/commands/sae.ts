@@ -50,17 +50,23 @@ type Context = Parameters<Parameters<typeof run>[0]>[0];
 
 async function inspect({ output }: Context, folder: string, options: LoadOptions): Promise<void> {
   const { sae, source } = await load(output, folder, options);
+  const summary = summarizeWeights(sae);
   const inspection = {
     format: source.format,
     path: source.path,
     digest: await digestOf(source),
     cfg: cfgOf(sae.config),
     tensors: await storedTensors(source),
-    weights: summarizeWeights(sae),
+    weights: snakeKeys(summary),
     firing_rates: await readFiringRates(dirname(source.files[0] ?? source.path), sae.config.dSae),
     warnings: source.warnings,
   };
-  output.result(inspection, () => inspectionText(sae, inspection));
+  output.result(inspection, () => inspectionText(sae, { ...inspection, weights: summary }));
+}
+
+/** The object under snake_case keys, as cfg.json and the contracts name things. */
+function snakeKeys(value: object): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(value).map(([key, held]) => [key.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`), held]));
 }
 
 async function encode({ output, signal }: Context, options: EncodeOptions): Promise<void> {

@@ -1,5 +1,5 @@
 import { basename } from "node:path";
-import type { SaeSource } from "@mistral-sae/sae";
+import { openStateDict, type SaeSource } from "@mistral-sae/sae";
 import { openSafetensors } from "@mistral-sae/tensor";
 
 /** A tensor as a file holds it. */
@@ -10,11 +10,11 @@ export interface StoredTensor {
   readonly shape: readonly number[];
 }
 
-/** The tensors of an SAE's safetensors files, as stored: names, layouts and types are the format's own. */
+/** The tensors of an SAE's files, as stored: names, layouts and types are the format's own. */
 export async function storedTensors(source: SaeSource): Promise<StoredTensor[]> {
   const tensors: StoredTensor[] = [];
-  for (const path of source.files.filter((file) => file.endsWith(".safetensors"))) {
-    await using file = await openSafetensors(path);
+  for (const path of source.files.filter((file) => /\.(safetensors|pt)$/.test(file))) {
+    await using file = path.endsWith(".pt") ? await openStateDict(path) : await openSafetensors(path);
     for (const { name, dtype, shape } of file.tensors.values()) tensors.push({ file: basename(path), name, dtype, shape });
   }
   return tensors;
