@@ -79,11 +79,23 @@ export async function listCheckpoints(root: string): Promise<Checkpoint[]> {
 export async function restoreNewestCheckpoint(root: string, trainer: TrainerPort): Promise<Checkpoint | undefined> {
   for (const checkpoint of await listCheckpoints(root)) {
     if (!(await isWhole(checkpoint.folder))) continue;
-    await using tensors = await openSafetensors(join(checkpoint.folder, stateFile));
-    await trainer.restore({ progress: checkpoint.progress, tensors });
+    await restoreFrom(checkpoint, trainer);
     return checkpoint;
   }
   return undefined;
+}
+
+/** Puts the checkpoint in `folder` into the trainer. Throws InputError when it is not there, or its bytes lack the digest in its manifest. */
+export async function restoreCheckpoint(folder: string, trainer: TrainerPort): Promise<Checkpoint> {
+  if (!(await isWhole(folder))) throw new InputError("the checkpoint is damaged", { file: join(folder, stateFile), field: "sha256", wanted: "the digest in its manifest" });
+  const checkpoint = await readCheckpoint(folder);
+  await restoreFrom(checkpoint, trainer);
+  return checkpoint;
+}
+
+async function restoreFrom({ folder, progress }: Checkpoint, trainer: TrainerPort): Promise<void> {
+  await using tensors = await openSafetensors(join(folder, stateFile));
+  await trainer.restore({ progress, tensors });
 }
 
 async function isWhole(folder: string): Promise<boolean> {

@@ -92,8 +92,11 @@ const seedVariance = 19.9776;
 /** More threads than this gain nothing: the dense part belongs to onnxruntime. */
 export const largestThreads = 64;
 
+type Undecided = "mseScale" | "deadSteps" | "maxMemoryBytes";
+type Given<T> = { readonly [Key in keyof T]-?: Exclude<T[Key], undefined> };
+
 /** A configuration with every number decided. */
-export interface ResolvedTrainerConfig extends Required<Omit<TrainerConfig, "mseScale" | "deadSteps" | "maxMemoryBytes">> {
+export interface ResolvedTrainerConfig extends Given<Omit<TrainerConfig, Undecided>> {
   readonly totalSteps: number;
   /** Undefined until the sample decides it. */
   readonly mseScale: number | undefined;
@@ -104,7 +107,7 @@ export interface ResolvedTrainerConfig extends Required<Omit<TrainerConfig, "mse
 /** Decides and checks every number. Throws InputError naming the field, the value got and the value wanted. */
 export function resolveTrainerConfig(config: TrainerConfig): ResolvedTrainerConfig {
   const given = Object.fromEntries(Object.entries(config).filter(([, value]) => value !== undefined)) as unknown as TrainerConfig;
-  const base = { ...trainerDefaults, ...given } as TrainerConfig & Required<Pick<TrainerConfig, Decided>>;
+  const base = { ...trainerDefaults, ...given } as TrainerConfig & Given<Pick<TrainerConfig, Decided>>;
   const seedCompat = base.formulation === "seed_compat";
   const resolved: ResolvedTrainerConfig = {
     ...base,

@@ -3,7 +3,7 @@ import { TrainerEncoder } from "./encoder.ts";
 import { requireFiniteGradient } from "./finite.ts";
 import { gaoGradients } from "./gao-step.ts";
 import { KernelTeam } from "./kernel-team.ts";
-import { Arg, InputMode, Phase } from "./phases.ts";
+import { Arg, InputMode } from "./phases.ts";
 import { learningRate } from "./schedule.ts";
 import { seedGradients } from "./seed-step.ts";
 import { type StepContext, sumThreadRows } from "./step-context.ts";
@@ -35,7 +35,7 @@ export class TrainingEngine implements AsyncDisposable {
   /** Trains on the rows in a batch slot. Throws NonFiniteError, before any weight changes, when loss or gradient are not finite. */
   async step(slot: number): Promise<TrainerMetrics> {
     const context = this.#context;
-    const { config, memory, team } = context;
+    const { config, memory } = context;
     const { batch, h } = memory.layout;
     const lr = learningRate(memory.step, config);
     const variance = this.#prepare(slot);
@@ -81,7 +81,7 @@ export class TrainingEngine implements AsyncDisposable {
     args[Arg.mode] = inputModes[config.normalizeActivations];
     args[Arg.inputScale] = memory.inputScale;
     args[Arg.unitRows] = config.formulation === "gao" ? 1 : 0;
-    const squares = team.run(Phase.prepare);
+    const squares = team.run("prepare");
     let ofMean = 0;
     for (const sum of sumThreadRows(this.#context, "sums", new Float64Array(d))) ofMean += sum * sum;
     return squares - ofMean / batch;
@@ -103,7 +103,7 @@ export class TrainingEngine implements AsyncDisposable {
     args[Arg.unbias2] = 1 / Math.sqrt(1 - beta2 ** t);
     args[Arg.epsilon] = adamEpsilon;
     args[Arg.decay] = 1 - lr * weightDecay;
-    team.run(Phase.adam);
+    team.run("adam");
     const a = (index: number): number => args[index]!;
     kernels.adamVector(at.bDec, at.gBDec, at.mBDec, at.vBDec, a(Arg.clip), beta1, a(Arg.rest1), beta2, a(Arg.rest2), a(Arg.step), a(Arg.unbias2), adamEpsilon, a(Arg.decay), stride);
   }

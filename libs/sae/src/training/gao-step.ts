@@ -1,5 +1,5 @@
 import { requireFiniteLoss } from "./finite.ts";
-import { Arg, Phase } from "./phases.ts";
+import { Arg } from "./phases.ts";
 import { countSilence, encodeDead, type Gradients, placeEntries, reduceDecoderBias, type StepContext, sumThreadRows } from "./step-context.ts";
 
 /**
@@ -16,7 +16,7 @@ export async function gaoGradients(context: StepContext): Promise<Gradients> {
   await encoder.encode();
   const gScale = (2 * memory.mseScale) / values;
   args[Arg.gScale] = gScale;
-  const errorSquares = team.run(Phase.decode);
+  const errorSquares = team.run("decode");
   requireFiniteLoss(context, errorSquares);
   const mseLoss = (memory.mseScale * errorSquares) / values;
   const { entries, numDead } = countSilence(context);
@@ -28,12 +28,12 @@ export async function gaoGradients(context: StepContext): Promise<Gradients> {
       await encodeDead(context, numDead);
       args[Arg.inverseScale] = 1 / gScale;
       args[Arg.auxScale] = (2 * config.auxLossCoefficient) / variance;
-      auxLoss = (config.auxLossCoefficient * team.run(Phase.decodeAux)) / variance;
+      auxLoss = (config.auxLossCoefficient * team.run("decodeAux")) / variance;
       requireFiniteLoss(context, auxLoss);
     }
   }
   placeEntries(context);
-  const squares = team.run(Phase.gradients);
+  const squares = team.run("gradients");
   return { mseLoss, auxLoss, errorSquares, entries, numDead, squares: squares + reduceDecoderBias(context) };
 }
 

@@ -2,6 +2,7 @@ import { InputError } from "@mistral-sae/tensor";
 import { once } from "node:events";
 import { Worker } from "node:worker_threads";
 import type { SaeWeights } from "../formats/weights.ts";
+import { copyRows } from "./batch-writer.ts";
 import { type ResolvedTrainerConfig, resolveTrainerConfig, type TrainerConfig } from "./config.ts";
 import { checkInit, type TrainerInit } from "./initialise.ts";
 import { planLayout, requireMemory } from "./layout.ts";
@@ -73,7 +74,7 @@ export class HybridTrainer implements TrainerPort {
     return this.#memory.layout.stride / 4;
   }
 
-  /** The rows of a slot, [B, rowStride], as a view: write to it only while no step that was asked for uses it. */
+  /** Rows of a slot, [B, rowStride], as a view: write to it only while no step that was asked for uses it. */
   slot(index: number): Float32Array {
     return this.#memory.slot(this.#checkSlot(index));
   }
@@ -126,8 +127,7 @@ export class HybridTrainer implements TrainerPort {
     const slot = this.#nextSlot;
     this.#nextSlot = (slot + 1) % this.slots;
     while (this.#waiting.some((waiting) => waiting.slot === slot)) await this.#oldest();
-    const target = this.slot(slot);
-    for (let row = 0; row < rows; row++) target.set(batch.subarray(row * d, (row + 1) * d), row * this.rowStride);
+    copyRows(this.#memory, slot, 0, batch);
     return slot;
   }
 

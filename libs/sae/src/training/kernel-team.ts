@@ -3,7 +3,7 @@ import { Worker } from "node:worker_threads";
 import { type Control, controlOf, Signal, stopPhase } from "./control.ts";
 import { instantiateKernels, type Kernels } from "./kernels.ts";
 import type { TrainerLayout } from "./layout.ts";
-import { type Phase, runPhase } from "./phases.ts";
+import { type PhaseName, phaseNames, runPhase, type Share } from "./phases.ts";
 
 /** What a kernel thread is started with. */
 export interface KernelThreadData {
@@ -23,17 +23,15 @@ export class KernelTeam {
   /** The owner's own kernels, for work that is not split. */
   readonly kernels: Kernels;
   readonly args: Float64Array;
-  readonly #layout: TrainerLayout;
-  readonly #memory: WebAssembly.Memory;
+  readonly #share: Share;
   readonly #control: Control;
   readonly #workers: readonly Worker[];
 
   private constructor(layout: TrainerLayout, memory: WebAssembly.Memory, kernels: Kernels, control: Control, workers: readonly Worker[]) {
-    this.#layout = layout;
-    this.#memory = memory;
     this.kernels = kernels;
     this.#control = control;
     this.args = control.args;
+    this.#share = { kernels, layout, memory, args: control.args, thread: 0 };
     this.#workers = workers;
   }
 
@@ -50,13 +48,13 @@ export class KernelTeam {
   }
 
   /** Runs a phase on all threads and returns the sum of their results, added in the order of the threads. */
-  run(phase: Phase): number {
+  run(phase: PhaseName): number {
     const { signals, results } = this.#control;
     Atomics.store(signals, Signal.pending, this.#workers.length);
-    signals[Signal.phase] = phase;
+    signals[Signal.phase] = phaseNames.indexOf(phase) + 1;
     Atomics.add(signals, Signal.sequence, 1);
     Atomics.notify(signals, Signal.sequence);
-    results[0] = runPhase(phase, this.kernels, this.#layout, this.#memory, this.args, 0);
+    results[0] = runPhase(phase, this.#share);
     for (let left = Atomics.load(signals, Signal.pending); left > 0; left = Atomics.load(signals, Signal.pending)) {
       Atomics.wait(signals, Signal.pending, left);
     }

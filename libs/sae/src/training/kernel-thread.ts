@@ -2,11 +2,11 @@ import { parentPort, workerData } from "node:worker_threads";
 import { controlOf, Signal, stopPhase } from "./control.ts";
 import type { KernelThreadData } from "./kernel-team.ts";
 import { instantiateKernels } from "./kernels.ts";
-import { type Phase, runPhase } from "./phases.ts";
+import { phaseNames, runPhase } from "./phases.ts";
 
 const { module, memory, layout, control, thread } = workerData as KernelThreadData;
-const kernels = instantiateKernels(module, memory);
 const { signals, args, results } = controlOf(layout.threads, control);
+const share = { kernels: instantiateKernels(module, memory), layout, memory, args, thread };
 let seen = Atomics.load(signals, Signal.sequence);
 parentPort?.postMessage("ready");
 
@@ -18,7 +18,7 @@ for (;;) {
   const phase = signals[Signal.phase]!;
   if (phase === stopPhase) break;
   try {
-    results[thread] = runPhase(phase as Phase, kernels, layout, memory, args, thread);
+    results[thread] = runPhase(phaseNames[phase - 1]!, share);
   } catch {
     // The team's owner waits for every thread, so a trap must be told, not lost with the thread.
     signals[Signal.failed] = thread;

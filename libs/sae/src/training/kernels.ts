@@ -5,26 +5,26 @@ type Pointer = number;
 
 /** What `assembly/` exports; see there for the meaning of each argument. */
 export interface Kernels {
-  prepare(x: Pointer, target: Pointer, centered: Pointer, bDec: Pointer, mean: Pointer, deviation: Pointer, mode: number, scale: number, b0: number, b1: number, d: number, stride: number): void;
-  moments(rows: Pointer, sums: Pointer, b0: number, b1: number, width: number, stride: number): number;
-  decode(vals: Pointer, idx: Pointer, k: number, wDec: Pointer, bDec: Pointer, target: Pointer, g: Pointer, dz: Pointer, columns: Pointer, gScale: number, b0: number, b1: number, width: number, stride: number): number;
-  decodeAux(vals: Pointer, source: Pointer, sourceRow: number, idx: Pointer, k: number, wDec: Pointer, g: Pointer, g2: Pointer, dz: Pointer, inverseScale: number, auxScale: number, b0: number, b1: number, width: number, stride: number): number;
-  seedDecode(vals: Pointer, idx: Pointer, k: number, wDec: Pointer, bDec: Pointer, x: Pointer, mean: Pointer, deviation: Pointer, g: Pointer, b0: number, b1: number, d: number, width: number, stride: number): number;
-  seedDecodeAux(vals: Pointer, source: Pointer, sourceRow: number, idx: Pointer, k: number, wDec: Pointer, bDec: Pointer, mean: Pointer, deviation: Pointer, g: Pointer, g2: Pointer, dz: Pointer, auxScale: number, b0: number, b1: number, d: number, width: number, stride: number): number;
-  seedFinish(vals: Pointer, idx: Pointer, k: number, wDec: Pointer, deviation: Pointer, g: Pointer, g2: Pointer, dz: Pointer, columns: Pointer, gScale: number, b0: number, b1: number, width: number, stride: number): void;
-  countEntries(vals: Pointer, idx: Pointer, n: number, counts: Pointer): number;
-  ageLatents(counts: Pointer, since: Pointer, next: Pointer, whenFired: number, increment: number, threshold: number, dead: Pointer, h: number): number;
-  placeLatents(counts: Pointer, offsets: Pointer, h: number): number;
-  placeEntries(vals: Pointer, idx: Pointer, dz: Pointer, rows: number, k: number, g: Pointer, centered: Pointer, stride: number, cursor: Pointer, entries: Pointer): void;
-  gradients(offsets: Pointer, entries: Pointer, wEnc: Pointer, wDec: Pointer, gEnc: Pointer, gDec: Pointer, touched: Pointer, bDecColumns: Pointer, project: number, f0: number, f1: number, d: number, width: number, stride: number): number;
-  adam(wEnc: Pointer, wDec: Pointer, gEnc: Pointer, gDec: Pointer, mEnc: Pointer, vEnc: Pointer, mDec: Pointer, vDec: Pointer, touched: Pointer, zeroRow: Pointer, denseDecoder: number, unitRows: number, clip: number, beta1: number, rest1: number, beta2: number, rest2: number, step: number, unbias2: number, epsilon: number, decay: number, f0: number, f1: number, stride: number): void;
-  adamVector(p: Pointer, gradient: Pointer, m: Pointer, v: Pointer, clip: number, beta1: number, rest1: number, beta2: number, rest2: number, step: number, unbias2: number, epsilon: number, decay: number, bytes: number): void;
-  columnSquares(w: Pointer, sums: Pointer, f0: number, f1: number, stride: number): void;
-  divideColumns(w: Pointer, g: Pointer, touched: Pointer, norms: Pointer, sums: Pointer, f0: number, f1: number, stride: number): void;
-  projectColumns(w: Pointer, gDec: Pointer, gEnc: Pointer, touched: Pointer, along: Pointer, f0: number, f1: number, stride: number): number;
-  widenF32(source: Pointer, list: Pointer, n: number, out: Pointer, d: number, stride: number): void;
-  widenBf16(source: Pointer, list: Pointer, n: number, out: Pointer, d: number, stride: number): void;
-  widenF16(source: Pointer, list: Pointer, n: number, out: Pointer, d: number, stride: number): void;
+  readonly prepare: (x: Pointer, target: Pointer, centered: Pointer, bDec: Pointer, mean: Pointer, deviation: Pointer, mode: number, scale: number, b0: number, b1: number, d: number, stride: number) => void;
+  readonly moments: (rows: Pointer, sums: Pointer, b0: number, b1: number, width: number, stride: number) => number;
+  readonly decode: (vals: Pointer, idx: Pointer, k: number, wDec: Pointer, bDec: Pointer, target: Pointer, g: Pointer, dz: Pointer, columns: Pointer, gScale: number, b0: number, b1: number, width: number, stride: number) => number;
+  readonly decodeAux: (vals: Pointer, source: Pointer, sourceRow: number, idx: Pointer, k: number, wDec: Pointer, g: Pointer, g2: Pointer, dz: Pointer, inverseScale: number, auxScale: number, b0: number, b1: number, width: number, stride: number) => number;
+  readonly seedDecode: (vals: Pointer, idx: Pointer, k: number, wDec: Pointer, bDec: Pointer, x: Pointer, mean: Pointer, deviation: Pointer, g: Pointer, b0: number, b1: number, d: number, width: number, stride: number) => number;
+  readonly seedDecodeAux: (vals: Pointer, source: Pointer, sourceRow: number, idx: Pointer, k: number, wDec: Pointer, bDec: Pointer, mean: Pointer, deviation: Pointer, g: Pointer, g2: Pointer, dz: Pointer, auxScale: number, b0: number, b1: number, d: number, width: number, stride: number) => number;
+  readonly seedFinish: (vals: Pointer, idx: Pointer, k: number, wDec: Pointer, deviation: Pointer, g: Pointer, g2: Pointer, dz: Pointer, columns: Pointer, gScale: number, b0: number, b1: number, width: number, stride: number) => void;
+  readonly countEntries: (vals: Pointer, idx: Pointer, n: number, counts: Pointer) => number;
+  readonly ageLatents: (counts: Pointer, since: Pointer, next: Pointer, whenFired: number, increment: number, threshold: number, dead: Pointer, h: number) => number;
+  readonly placeLatents: (counts: Pointer, offsets: Pointer, h: number) => number;
+  readonly placeEntries: (vals: Pointer, idx: Pointer, dz: Pointer, rows: number, k: number, g: Pointer, centered: Pointer, stride: number, cursor: Pointer, entries: Pointer) => void;
+  readonly gradients: (offsets: Pointer, entries: Pointer, wEnc: Pointer, wDec: Pointer, gEnc: Pointer, gDec: Pointer, touched: Pointer, bDecColumns: Pointer, project: number, f0: number, f1: number, d: number, width: number, stride: number) => number;
+  readonly adam: (wEnc: Pointer, wDec: Pointer, gEnc: Pointer, gDec: Pointer, mEnc: Pointer, vEnc: Pointer, mDec: Pointer, vDec: Pointer, touched: Pointer, zeroRow: Pointer, denseDecoder: number, unitRows: number, clip: number, beta1: number, rest1: number, beta2: number, rest2: number, step: number, unbias2: number, epsilon: number, decay: number, f0: number, f1: number, stride: number) => void;
+  readonly adamVector: (p: Pointer, gradient: Pointer, m: Pointer, v: Pointer, clip: number, beta1: number, rest1: number, beta2: number, rest2: number, step: number, unbias2: number, epsilon: number, decay: number, bytes: number) => void;
+  readonly columnSquares: (w: Pointer, sums: Pointer, f0: number, f1: number, stride: number) => void;
+  readonly divideColumns: (w: Pointer, g: Pointer, touched: Pointer, norms: Pointer, sums: Pointer, f0: number, f1: number, stride: number) => void;
+  readonly projectColumns: (w: Pointer, gDec: Pointer, gEnc: Pointer, touched: Pointer, along: Pointer, f0: number, f1: number, stride: number) => number;
+  readonly widenF32: (source: Pointer, list: Pointer, n: number, out: Pointer, d: number, stride: number) => void;
+  readonly widenBf16: (source: Pointer, list: Pointer, n: number, out: Pointer, d: number, stride: number) => void;
+  readonly widenF16: (source: Pointer, list: Pointer, n: number, out: Pointer, d: number, stride: number) => void;
 }
 
 const wasmUrl = new URL("../../gen/kernels.wasm", import.meta.url);

@@ -97,8 +97,12 @@ export interface MemoryBudget {
   readonly total: number;
 }
 
-/** Adds up what training will take. */
-export function memoryBudget(layout: TrainerLayout): MemoryBudget {
+/** What a training of this configuration will take. */
+export function trainingMemory(config: ResolvedTrainerConfig): MemoryBudget {
+  return budgetOf(planLayout(config));
+}
+
+function budgetOf(layout: TrainerLayout): MemoryBudget {
   const { h, stride, bytes, batch, kAux } = layout;
   const parameters = 8 * h * stride;
   const chunk = chunkRows(batch) * h * 4;
@@ -108,7 +112,7 @@ export function memoryBudget(layout: TrainerLayout): MemoryBudget {
 
 /** Refuses a training that does not fit, before anything is allocated. Throws InputError with the numbers. */
 export function requireMemory(layout: TrainerLayout, most: number | undefined): void {
-  const budget = memoryBudget(layout);
+  const budget = budgetOf(layout);
   const parts = `weights, moments and gradients ${gib(budget.parameters)}, batches ${gib(budget.batches)}${budget.rowStore > 0 ? `, row store ${gib(budget.rowStore)}` : ""}, encoder ${gib(budget.encoder)}`;
   const wish = `d_in ${layout.d}, d_sae ${layout.h}, batch ${layout.batch}`;
   if (layout.bytes > addressableBytes) {

@@ -1,10 +1,6 @@
 import type { Kernels } from "./kernels.ts";
 import type { TrainerLayout } from "./layout.ts";
 
-/** Work that all threads do together, each on its share. */
-export const Phase = { prepare: 1, decode: 2, decodeAux: 3, seedDecode: 4, seedDecodeAux: 5, seedFinish: 6, gradients: 7, adam: 8, columnSquares: 9, divideColumns: 10, projectColumns: 11 } as const;
-export type Phase = (typeof Phase)[keyof typeof Phase];
-
 /** Places of the numbers that change from step to step, in the array that all threads share. */
 export const Arg = {
   slot: 0, target: 1, mode: 2, inputScale: 3, gScale: 4, inverseScale: 5, auxScale: 6, auxK: 7, auxSource: 8, auxSourceRow: 9, hasAux: 10, unitRows: 11,
@@ -15,57 +11,104 @@ export const argCount = 21;
 /** How `prepare` scales rows. */
 export const InputMode = { none: 0, scale: 1, layer_norm: 2, constant_norm_rescale: 3 } as const;
 
-/** Does one thread's share of a phase; returns its part of the phase's sum. The split depends on the number of threads alone. */
-export function runPhase(phase: Phase, kernels: Kernels, layout: TrainerLayout, memory: WebAssembly.Memory, args: Float64Array, thread: number): number {
-  const { at, d, h, k, batch, threads, stride, width } = layout;
-  const a = (index: number): number => args[index]!;
-  const b0 = Math.floor((batch * thread) / threads);
-  const b1 = Math.floor((batch * (thread + 1)) / threads);
-  const f0 = Math.floor((h * thread) / threads);
-  const f1 = Math.floor((h * (thread + 1)) / threads);
-  const columns = at.columns + thread * stride;
-  const bDecColumns = at.bDecColumns + thread * stride;
-  const sums = at.sums + thread * stride * 2;
-  const zero = (offset: number, bytes: number): void => void new Uint8Array(memory.buffer, offset, bytes).fill(0);
-  switch (phase) {
-    case Phase.prepare: {
-      kernels.prepare(a(Arg.slot), at.target, at.centered, at.bDec, at.mean, at.deviation, a(Arg.mode), a(Arg.inputScale), b0, b1, d, stride);
-      zero(sums, stride * 2);
-      return kernels.moments(a(Arg.target), sums, b0, b1, width, stride);
-    }
-    case Phase.decode:
-      zero(columns, stride);
-      return kernels.decode(at.vals, at.idx, k, at.wDec, at.bDec, a(Arg.target), at.g, at.dz, columns, a(Arg.gScale), b0, b1, width, stride);
-    case Phase.decodeAux:
-      return kernels.decodeAux(at.auxVals, a(Arg.auxSource), a(Arg.auxSourceRow), at.auxIdx, a(Arg.auxK), at.wDec, at.g, at.g2, at.auxDz, a(Arg.inverseScale), a(Arg.auxScale), b0, b1, width, stride);
-    case Phase.seedDecode:
-      return kernels.seedDecode(at.vals, at.idx, k, at.wDec, at.bDec, a(Arg.slot), at.mean, at.deviation, at.g, b0, b1, d, width, stride);
-    case Phase.seedDecodeAux:
-      return kernels.seedDecodeAux(at.auxVals, a(Arg.auxSource), a(Arg.auxSourceRow), at.auxIdx, a(Arg.auxK), at.wDec, at.bDec, at.mean, at.deviation, at.g, at.g2, at.auxDz, a(Arg.auxScale), b0, b1, d, width, stride);
-    case Phase.seedFinish:
-      zero(columns, stride);
-      kernels.seedFinish(at.vals, at.idx, k, at.wDec, at.deviation, at.g, a(Arg.hasAux) === 0 ? 0 : at.g2, at.dz, columns, a(Arg.gScale), b0, b1, width, stride);
-      return 0;
-    case Phase.gradients: {
-      zero(bDecColumns, stride);
-      const offsets = new Uint32Array(memory.buffer, at.offsets, h + 1);
-      const [g0, g1] = [latentAt(offsets, thread, threads), latentAt(offsets, thread + 1, threads)];
-      return kernels.gradients(at.offsets, at.entries, at.wEnc, at.wDec, at.gEnc, at.gDec, at.touched, bDecColumns, a(Arg.unitRows), g0, g1, d, width, stride);
-    }
-    case Phase.adam:
-      kernels.adam(at.wEnc, at.wDec, at.gEnc, at.gDec, at.mEnc, at.vEnc, at.mDec, at.vDec, at.touched, at.zeroRow, a(Arg.unitRows) === 0 ? 1 : 0, a(Arg.unitRows), a(Arg.clip), a(Arg.beta1), a(Arg.rest1), a(Arg.beta2), a(Arg.rest2), a(Arg.step), a(Arg.unbias2), a(Arg.epsilon), a(Arg.decay), f0, f1, stride);
-      return 0;
-    case Phase.columnSquares:
-      zero(sums, stride * 2);
-      kernels.columnSquares(at.wDec, sums, f0, f1, stride);
-      return 0;
-    case Phase.divideColumns:
-      zero(sums, stride * 2);
-      kernels.divideColumns(at.wDec, at.gDec, at.touched, at.norms, sums, f0, f1, stride);
-      return 0;
-    case Phase.projectColumns:
-      return kernels.projectColumns(at.wDec, at.gDec, at.gEnc, at.touched, at.along, f0, f1, stride);
-  }
+/** What a thread needs for its part of any phase. */
+export interface Share {
+  readonly kernels: Kernels;
+  readonly layout: TrainerLayout;
+  readonly memory: WebAssembly.Memory;
+  readonly args: Float64Array;
+  readonly thread: number;
+}
+
+/** A share with its bounds; they depend on the number of threads alone. */
+interface Part extends Share {
+  /** Rows of the batch. */
+  readonly b0: number;
+  readonly b1: number;
+  /** Latents. */
+  readonly f0: number;
+  readonly f1: number;
+  /** The thread's own rows of sums: f32, f32 and f64. */
+  readonly columns: number;
+  readonly bDecColumns: number;
+  readonly sums: number;
+  readonly a: (index: number) => number;
+  readonly zero: (offset: number, bytes: number) => void;
+}
+
+/** Work that all threads do together. Each returns its part of the phase's sum. */
+const phases = {
+  prepare({ kernels, layout: { at, d, stride, width }, a, zero, b0, b1, sums }: Part): number {
+    kernels.prepare(a(Arg.slot), at.target, at.centered, at.bDec, at.mean, at.deviation, a(Arg.mode), a(Arg.inputScale), b0, b1, d, stride);
+    zero(sums, stride * 2);
+    return kernels.moments(a(Arg.target), sums, b0, b1, width, stride);
+  },
+  decode({ kernels, layout: { at, k, stride, width }, a, zero, b0, b1, columns }: Part): number {
+    zero(columns, stride);
+    return kernels.decode(at.vals, at.idx, k, at.wDec, at.bDec, a(Arg.target), at.g, at.dz, columns, a(Arg.gScale), b0, b1, width, stride);
+  },
+  decodeAux({ kernels, layout: { at, stride, width }, a, b0, b1 }: Part): number {
+    return kernels.decodeAux(at.auxVals, a(Arg.auxSource), a(Arg.auxSourceRow), at.auxIdx, a(Arg.auxK), at.wDec, at.g, at.g2, at.auxDz, a(Arg.inverseScale), a(Arg.auxScale), b0, b1, width, stride);
+  },
+  seedDecode({ kernels, layout: { at, d, k, stride, width }, a, b0, b1 }: Part): number {
+    return kernels.seedDecode(at.vals, at.idx, k, at.wDec, at.bDec, a(Arg.slot), at.mean, at.deviation, at.g, b0, b1, d, width, stride);
+  },
+  seedDecodeAux({ kernels, layout: { at, d, stride, width }, a, b0, b1 }: Part): number {
+    return kernels.seedDecodeAux(at.auxVals, a(Arg.auxSource), a(Arg.auxSourceRow), at.auxIdx, a(Arg.auxK), at.wDec, at.bDec, at.mean, at.deviation, at.g, at.g2, at.auxDz, a(Arg.auxScale), b0, b1, d, width, stride);
+  },
+  seedFinish({ kernels, layout: { at, k, stride, width }, a, zero, b0, b1, columns }: Part): number {
+    zero(columns, stride);
+    kernels.seedFinish(at.vals, at.idx, k, at.wDec, at.deviation, at.g, a(Arg.hasAux) === 0 ? 0 : at.g2, at.dz, columns, a(Arg.gScale), b0, b1, width, stride);
+    return 0;
+  },
+  gradients({ kernels, memory, layout: { at, d, h, threads, stride, width }, a, zero, thread, bDecColumns }: Part): number {
+    zero(bDecColumns, stride);
+    const offsets = new Uint32Array(memory.buffer, at.offsets, h + 1);
+    const first = latentAt(offsets, thread, threads);
+    const end = latentAt(offsets, thread + 1, threads);
+    return kernels.gradients(at.offsets, at.entries, at.wEnc, at.wDec, at.gEnc, at.gDec, at.touched, bDecColumns, a(Arg.unitRows), first, end, d, width, stride);
+  },
+  adam({ kernels, layout: { at, stride }, a, f0, f1 }: Part): number {
+    const unitRows = a(Arg.unitRows);
+    kernels.adam(at.wEnc, at.wDec, at.gEnc, at.gDec, at.mEnc, at.vEnc, at.mDec, at.vDec, at.touched, at.zeroRow, unitRows === 0 ? 1 : 0, unitRows, a(Arg.clip), a(Arg.beta1), a(Arg.rest1), a(Arg.beta2), a(Arg.rest2), a(Arg.step), a(Arg.unbias2), a(Arg.epsilon), a(Arg.decay), f0, f1, stride);
+    return 0;
+  },
+  columnSquares({ kernels, layout: { at, stride }, zero, f0, f1, sums }: Part): number {
+    zero(sums, stride * 2);
+    kernels.columnSquares(at.wDec, sums, f0, f1, stride);
+    return 0;
+  },
+  divideColumns({ kernels, layout: { at, stride }, zero, f0, f1, sums }: Part): number {
+    zero(sums, stride * 2);
+    kernels.divideColumns(at.wDec, at.gDec, at.touched, at.norms, sums, f0, f1, stride);
+    return 0;
+  },
+  projectColumns({ kernels, layout: { at, stride }, f0, f1 }: Part): number {
+    return kernels.projectColumns(at.wDec, at.gDec, at.gEnc, at.touched, at.along, f0, f1, stride);
+  },
+} as const;
+
+export type PhaseName = keyof typeof phases;
+
+/** Phases by the number that threads tell each other, from 1. */
+export const phaseNames = Object.keys(phases) as readonly PhaseName[];
+
+/** Does one thread's share of a phase; returns its part of the phase's sum. */
+export function runPhase(name: PhaseName, share: Share): number {
+  const { layout, memory, args, thread } = share;
+  const { at, h, batch, threads, stride } = layout;
+  return phases[name]({
+    ...share,
+    b0: Math.floor((batch * thread) / threads),
+    b1: Math.floor((batch * (thread + 1)) / threads),
+    f0: Math.floor((h * thread) / threads),
+    f1: Math.floor((h * (thread + 1)) / threads),
+    columns: at.columns + thread * stride,
+    bDecColumns: at.bDecColumns + thread * stride,
+    sums: at.sums + thread * stride * 2,
+    a: (index) => args[index]!,
+    zero: (offset, bytes) => void new Uint8Array(memory.buffer, offset, bytes).fill(0),
+  });
 }
 
 /** First latent of a thread's share, so that all shares have about as many entries. */

@@ -1,5 +1,5 @@
 import { requireFiniteLoss } from "./finite.ts";
-import { Arg, Phase } from "./phases.ts";
+import { Arg } from "./phases.ts";
 import { countSilence, encodeDead, type Gradients, placeEntries, reduceDecoderBias, type StepContext, sumThreadRows } from "./step-context.ts";
 
 /**
@@ -13,7 +13,7 @@ export async function seedGradients(context: StepContext): Promise<Gradients> {
   const { args } = team;
   const values = batch * d;
   await encoder.encode();
-  const errorSquares = team.run(Phase.seedDecode);
+  const errorSquares = team.run("seedDecode");
   requireFiniteLoss(context, errorSquares);
   const { entries, numDead } = countSilence(context);
   let auxLoss = 0;
@@ -21,13 +21,13 @@ export async function seedGradients(context: StepContext): Promise<Gradients> {
   if (numDead > 0 && config.kAux > 0) {
     await encodeDead(context, numDead);
     args[Arg.auxScale] = (2 * config.auxLossCoefficient) / values;
-    auxLoss = (config.auxLossCoefficient * team.run(Phase.seedDecodeAux)) / values;
+    auxLoss = (config.auxLossCoefficient * team.run("seedDecodeAux")) / values;
     requireFiniteLoss(context, auxLoss);
   }
   args[Arg.gScale] = (2 * memory.mseScale) / values;
-  team.run(Phase.seedFinish);
+  team.run("seedFinish");
   placeEntries(context);
-  team.run(Phase.gradients);
+  team.run("gradients");
   const biasSquares = reduceDecoderBias(context);
   return { mseLoss: (memory.mseScale * errorSquares) / values, auxLoss, errorSquares, entries, numDead, squares: biasSquares + normaliseColumns(context) };
 }
@@ -36,10 +36,10 @@ export async function seedGradients(context: StepContext): Promise<Gradients> {
 function normaliseColumns(context: StepContext): number {
   const { memory, team } = context;
   const { d } = memory.layout;
-  team.run(Phase.columnSquares);
+  team.run("columnSquares");
   // Padding columns are zero and stay so: their divisor is 1.
   memory.vector("norms").fill(1).set(sumThreadRows(context, "sums", new Float64Array(d)).map(Math.sqrt));
-  team.run(Phase.divideColumns);
+  team.run("divideColumns");
   memory.vector("along").set(sumThreadRows(context, "sums", new Float64Array(d)));
-  return team.run(Phase.projectColumns);
+  return team.run("projectColumns");
 }
