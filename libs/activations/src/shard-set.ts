@@ -142,13 +142,6 @@ export interface RowPlaces {
   readonly positions: Uint32Array;
 }
 
-/** Checks an element type for stored activations. @throws InputError. */
-export function storedDType(name: string): FloatDType {
-  const dtype = name.toUpperCase();
-  if (dtype !== "BF16" && dtype !== "F16" && dtype !== "F32") throw new InputError("activations are not stored in this type", { field: "activation_dtype", got: name, wanted: "BF16, F16 or F32" });
-  return dtype;
-}
-
 function bytes(values: Uint32Array): Uint8Array {
   return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
 }

@@ -1,0 +1,54 @@
+import { availableParallelism, totalmem } from "node:os";
+import { InputError } from "@mistral-sae/tensor";
+
+/** Settings of the training service. */
+export interface TrainingServiceConfig {
+  /** host:port; port 0 takes a free one. */
+  readonly listen: string;
+  /** Folder that this service owns. */
+  readonly data: string;
+  /** host:port of the inference service. */
+  readonly inference: string;
+  /** Threads of a trainer. */
+  readonly threads: number;
+  /** Runs, evaluations and exports that are worked on at a time; the others wait. */
+  readonly operationsInParallel: number;
+  /** Memory for the rows of a shuffle buffer whose size no request names, MiB. */
+  readonly bufferMib: number;
+  /** How long the inference service may be away before a run fails, seconds. */
+  readonly patienceSeconds: number;
+}
+
+export const trainingDefaults: TrainingServiceConfig = {
+  listen: "127.0.0.1:50052",
+  data: ".mistral-sae/training",
+  inference: "127.0.0.1:50051",
+  threads: availableParallelism(),
+  operationsInParallel: 1,
+  // Fixed where memory allows, because the size decides the order of rows and with it the weights.
+  bufferMib: Math.min(2048, Math.floor(totalmem() / 4 / (1 << 20))),
+  patienceSeconds: 300,
+};
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Settings from the environment. @throws InputError naming the variable. */
+export function readConfig(env: Environment): TrainingServiceConfig {
+  const text = (name: string, fallback: string): string => (env[name] ?? "") || fallback;
+  return {
+    listen: text("MISTRAL_SAE_LISTEN", trainingDefaults.listen),
+    data: text("MISTRAL_SAE_DATA", trainingDefaults.data),
+    inference: text("MISTRAL_SAE_INFERENCE", trainingDefaults.inference),
+    threads: count(env, "MISTRAL_SAE_THREADS", trainingDefaults.threads),
+    operationsInParallel: count(env, "MISTRAL_SAE_TRAINING_PARALLEL", trainingDefaults.operationsInParallel),
+    bufferMib: count(env, "MISTRAL_SAE_TRAINING_BUFFER_MIB", trainingDefaults.bufferMib),
+    patienceSeconds: count(env, "MISTRAL_SAE_TRAINING_PATIENCE_SECONDS", trainingDefaults.patienceSeconds),
+  };
+}
+
+function count(env: Environment, name: string, fallback: number): number {
+  const text = env[name] ?? "";
+  const value = text === "" ? fallback : Number(text);
+  if (!Number.isSafeInteger(value) || value < 1) throw new InputError(`${name} is no count`, { field: name, got: text, wanted: "a whole number of at least 1" });
+  return value;
+}

@@ -1,0 +1,49 @@
+import { TrainingService } from "@mistral-sae/contracts/mistral_sae/training/v1/training";
+import { OperationService } from "@mistral-sae/contracts/mistral_sae/operations/v1/operation";
+import { JobEngine, operationHandlers } from "@mistral-sae/jobs";
+import { implement, type ServiceImplementation } from "@mistral-sae/rpc";
+import type { TrainingServiceConfig } from "./config.ts";
+import { Runs, trainingHandlers } from "./handlers/training-handlers.ts";
+import { evaluateJob } from "./jobs/evaluate-job.ts";
+import { exportJob } from "./jobs/export-job.ts";
+import { DataFolder } from "./jobs/paths.ts";
+import { trainJob, type JobDependencies } from "./jobs/train-job.ts";
+import { InferencePeer } from "./peer/inference-peer.ts";
+import { RunMaker } from "./runs/run-maker.ts";
+import { RunStore } from "./runs/run-store.ts";
+
+/** The training service, ready to be served. */
+export interface OpenTraining {
+  readonly services: readonly ServiceImplementation[];
+  /** Takes up what a former process left unfinished. */
+  recover(): void;
+  close(): Promise<void>;
+}
+
+/** How long a request may wait for the inference service. */
+const REQUEST_PATIENCE_MS = 5000;
+
+export async function openTraining(config: TrainingServiceConfig): Promise<OpenTraining> {
+  const folder = new DataFolder(config.data);
+  const store = new RunStore(folder.catalogue);
+  const dependencies: JobDependencies = { store, folder, inference: config.inference, patienceMs: config.patienceSeconds * 1000 };
+  const engine = await JobEngine.open({
+    service: "training",
+    path: folder.ledger,
+    definitions: [trainJob(dependencies), evaluateJob(dependencies), exportJob(dependencies)],
+    operationsInParallel: config.operationsInParallel,
+  });
+  const defaults = { threads: config.threads, bufferBytes: config.bufferMib * 2 ** 20 };
+  const maker = new RunMaker(store, defaults, (model, signal) => new InferencePeer(config.inference, model, { signal, giveUpAfterMs: REQUEST_PATIENCE_MS, onAway: () => undefined }));
+  return {
+    services: [implement(TrainingService, trainingHandlers({ store, engine, maker, folder })), implement(OperationService, operationHandlers(engine))],
+    recover: () => {
+      engine.recover();
+      new Runs(store, engine).startForgotten();
+    },
+    close: async () => {
+      await engine.close();
+      store.close();
+    },
+  };
+}

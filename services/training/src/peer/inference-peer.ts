@@ -1,0 +1,113 @@
+import { create } from "@bufbuild/protobuf";
+import { DataType } from "@mistral-sae/contracts/mistral_sae/common/v1/tensor";
+import { TokenSequenceSchema, type TokenSequence } from "@mistral-sae/contracts/mistral_sae/common/v1/tokens";
+import type { Intervention } from "@mistral-sae/contracts/mistral_sae/common/v1/intervention";
+import { InferenceService, type GetCapabilitiesResponse } from "@mistral-sae/contracts/mistral_sae/inference/v1/inference";
+import { createClient, internal, type Client } from "@mistral-sae/rpc";
+import { f32View, type FloatDType } from "@mistral-sae/tensor";
+import { patiently, type Patience } from "./patience.ts";
+import { isSpecial, packBits, type Tokens } from "./tokens.ts";
+
+/** Residuals of one prompt. */
+export interface PromptRows {
+  readonly prompt: number;
+  /** Position of the first row. */
+  readonly start: number;
+  /** [rows, width] in the type asked for; valid during the call only. */
+  readonly bytes: Uint8Array;
+}
+
+/** Scores of one sequence, [n - 1] each; entry i is of the step from token i to token i + 1. */
+export interface SequenceScores {
+  readonly logprobs: Float32Array;
+  /** KL(unedited || edited), nats. */
+  readonly kl: Float32Array | undefined;
+}
+
+const WIRE: Readonly<Record<Exclude<FloatDType, "F64">, DataType>> = { F32: DataType.F32, F16: DataType.F16, BF16: DataType.BF16 };
+
+/** The calls to the inference service that training needs. All are reads and are repeated while it is away. */
+export class InferencePeer {
+  readonly model: string;
+  readonly #client: Client<typeof InferenceService>;
+  readonly #patience: Patience;
+
+  /** @param model models/{model}; empty for the only one loaded. */
+  constructor(address: string, model: string, patience: Patience) {
+    this.#client = createClient(InferenceService, address);
+    this.model = model;
+    this.#patience = patience;
+  }
+
+  async capabilities(): Promise<GetCapabilitiesResponse> {
+    return await this.#ask((signal) => this.#client.getCapabilities({ model: this.model }, { signal }));
+  }
+
+  /** Token ids of texts, without BOS. */
+  async tokenize(texts: readonly string[]): Promise<Tokens[]> {
+    const prompts = texts.map((value) => ({ prompt: { case: "text" as const, value }, prependBos: false }));
+    const { sequences } = await this.#ask((signal) => this.#client.tokenize({ model: this.model, prompts }, { signal }));
+    if (sequences.length !== texts.length) throw shortReply("Tokenize", sequences.length, texts.length);
+    return sequences.map(tokensOf);
+  }
+
+  /** Runs sequences to a hook and hands over every row of each, in pieces. Rows may be handed over twice after a broken call. */
+  async forward(hookName: string, dtype: FloatDType, sequences: readonly Sequence[], take: (rows: PromptRows) => void): Promise<void> {
+    const width = dtype === "F32" ? 4 : 2;
+    const prompts = sequences.map((sequence) => ({ prompt: { case: "tokens" as const, value: sequenceOf(sequence) } }));
+    await this.#ask(async (signal) => {
+      const rows = new Uint32Array(sequences.length);
+      const request = { model: this.model, prompts, hookNames: [hookName], outputDtype: WIRE[dtype as "F32"] };
+      for await (const { promptIndex, tokenStart, tensor } of this.#client.forward(request, { signal })) {
+        const [count, columns] = tensor?.shape ?? [];
+        if (tensor === undefined || count === undefined || tensor.data.length !== count * (columns ?? 0) * width) throw internal("FORWARD_REPLY", "a Forward reply has no whole rows");
+        rows[promptIndex] = (rows[promptIndex] ?? 0) + count;
+        take({ prompt: promptIndex, start: tokenStart, bytes: tensor.data });
+      }
+      const short = sequences.findIndex(({ ids }, at) => ids.length !== rows[at]);
+      if (short >= 0) throw shortReply("Forward", rows[short] ?? 0, sequences[short]?.ids.length ?? 0);
+    });
+  }
+
+  /** Scores sequences under interventions. */
+  async score(sequences: readonly Sequence[], interventions: readonly Intervention[], withKl: boolean): Promise<SequenceScores[]> {
+    const request = { model: this.model, sequences: sequences.map(sequenceOf), interventions: [...interventions], withKl };
+    return await this.#ask(async (signal) => {
+      const scores: (SequenceScores | undefined)[] = sequences.map(() => undefined);
+      for await (const { sequenceIndex, logprobs, kl } of this.#client.scoreTokens(request, { signal })) {
+        if (logprobs === undefined || (withKl && kl === undefined)) throw internal("SCORE_REPLY", "a ScoreTokens reply lacks a tensor");
+        scores[sequenceIndex] = { logprobs: f32View(logprobs.data), kl: kl === undefined ? undefined : f32View(kl.data) };
+      }
+      return scores.map((score, at) => {
+        const wanted = (sequences[at]?.ids.length ?? 0) - 1;
+        if (score?.logprobs.length !== wanted) throw shortReply("ScoreTokens", score?.logprobs.length ?? 0, wanted);
+        return score;
+      });
+    });
+  }
+
+  async #ask<T>(call: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    return await patiently(this.#patience, () => call(this.#patience.signal));
+  }
+}
+
+/** Ids that are read as they are, with the special ones marked. */
+export interface Sequence {
+  readonly ids: Uint32Array;
+  /** 1 for special tokens [ids.length]. */
+  readonly special: Uint8Array;
+}
+
+export function sequenceOf({ ids, special }: Sequence): TokenSequence {
+  return create(TokenSequenceSchema, { tokenIds: [...ids], isSpecial: packBits(special) });
+}
+
+function tokensOf(sequence: TokenSequence): Tokens {
+  const ids = Uint32Array.from(sequence.tokenIds);
+  const special = sequence.isSpecial.some((bits) => bits !== 0) ? Uint8Array.from(ids, (_, at) => Number(isSpecial(sequence.isSpecial, at))) : undefined;
+  return { ids, special };
+}
+
+function shortReply(method: string, got: number, wanted: number): Error {
+  return internal("SHORT_REPLY", `${method} replied with ${got} of ${wanted}`);
+}

@@ -1,0 +1,76 @@
+import { createHash } from "node:crypto";
+import { create, equals, toBinary } from "@bufbuild/protobuf";
+import { corpusFingerprint, openCorpus } from "@mistral-sae/corpus";
+import { TrainingConfigSchema, type TrainingConfig } from "@mistral-sae/contracts/mistral_sae/training/v1/config";
+import type { CreateTrainingRunRequest } from "@mistral-sae/contracts/mistral_sae/training/v1/training";
+import { alreadyExists, requireId, RpcError, Code } from "@mistral-sae/rpc";
+import { digestOf, loadSae } from "@mistral-sae/sae";
+import type { InferencePeer } from "../peer/inference-peer.ts";
+import { corpusSourceOf } from "../wire/corpus-source.ts";
+import { checkingConfig } from "./fields.ts";
+import { modelFacts } from "./model-facts.ts";
+import { resolveConfig, type ConfigDefaults } from "./resolve-config.ts";
+import { runName } from "./run-message.ts";
+import type { RunFacts, RunRow, RunStore } from "./run-store.ts";
+
+/** A run that a request asks for: one that is there, or one to be started. */
+export type AskedRun = { readonly kind: "known"; readonly run: RunRow } | { readonly kind: "new"; readonly facts: RunFacts };
+
+/** Turns requests into runs, each checked whole before any work. */
+export class RunMaker {
+  readonly #store: RunStore;
+  readonly #defaults: ConfigDefaults;
+  readonly #peerOf: (model: string, signal: AbortSignal) => InferencePeer;
+
+  constructor(store: RunStore, defaults: ConfigDefaults, peerOf: (model: string, signal: AbortSignal) => InferencePeer) {
+    this.#store = store;
+    this.#defaults = defaults;
+    this.#peerOf = peerOf;
+  }
+
+  /**
+   * The run of a request. A run is the same when its configuration, model, corpus and starting weights are.
+   * @throws RpcError INVALID_ARGUMENT naming the field; ALREADY_EXISTS when the id or request_id belongs to another run.
+   */
+  async ask(request: CreateTrainingRunRequest, signal: AbortSignal): Promise<AskedRun> {
+    const asked = request.config ?? create(TrainingConfigSchema);
+    const repeated = request.requestId === "" ? undefined : this.#store.byRequestId(request.requestId);
+    if (repeated !== undefined) return { kind: "known", run: requireSameRequest(repeated, asked, request) };
+    const id = request.trainingRunId === "" ? undefined : requireId("training_run_id", request.trainingRunId);
+    const facts = await this.#facts(id, asked, signal);
+    const known = this.#store.byId(facts.id);
+    if (known === undefined) return { kind: "new", facts };
+    if (known.identity !== facts.identity) {
+      throw alreadyExists(runName(facts.id), "was made with another configuration, model or corpus: give another training_run_id, or none to have one made");
+    }
+    return { kind: "known", run: known };
+  }
+
+  async #facts(id: string | undefined, asked: TrainingConfig, signal: AbortSignal): Promise<RunFacts> {
+    const model = modelFacts(await this.#peerOf(asked.model, signal).capabilities(), asked.hookName);
+    const config = await resolveConfig(asked, model, this.#defaults);
+    const corpus = await checkingConfig("corpus.uri", async () => await corpusFingerprint(await openCorpus(corpusSourceOf(config.corpus)), signal));
+    if (config.evalCorpus !== undefined) await checkingConfig("eval_corpus.uri", () => openCorpus(corpusSourceOf(config.evalCorpus)));
+    const init = config.initFrom === "" ? "" : await checkingConfig("init_from", () => initDigest(config, model.width));
+    const identity = createHash("sha256").update(toBinary(TrainingConfigSchema, config)).update(JSON.stringify([model.digest, corpus, init])).digest("hex");
+    return { id: id ?? `sae-${identity.slice(0, 12)}`, identity, asked, config, model, corpus };
+  }
+}
+
+function requireSameRequest(run: RunRow, asked: TrainingConfig, request: CreateTrainingRunRequest): RunRow {
+  const sameId = request.trainingRunId === "" || request.trainingRunId === run.id;
+  if (sameId && equals(TrainingConfigSchema, run.asked, asked)) return run;
+  throw new RpcError(Code.AlreadyExists, `request_id "${request.requestId}" has started ${runName(run.id)} with another request: use a new request_id`, {
+    reason: "REQUEST_ID_REUSED",
+    metadata: { trainingRun: runName(run.id) },
+  });
+}
+
+async function initDigest(config: TrainingConfig, width: number): Promise<string> {
+  const { sae, source } = await loadSae(config.initFrom);
+  const { architecture, dIn, dSae, k } = sae.config;
+  const got = `${architecture} [${dIn}, ${dSae}], k ${k ?? "none"}`;
+  const wanted = `${config.architecture} [${width}, ${config.dSae}], k ${config.k}`;
+  if (got !== wanted) throw new RpcError(Code.InvalidArgument, `config.init_from: got ${got}, wanted ${wanted}`, { reason: "SAE_MISMATCH", violations: [{ field: "config.init_from", description: `got ${got}, wanted ${wanted}` }] });
+  return await digestOf(source);
+}

@@ -1,0 +1,191 @@
+import { mkdirSync } from "node:fs";
+import { dirname } from "node:path";
+import { DatabaseSync, type SQLOutputValue, type StatementSync } from "node:sqlite";
+import { fromBinary, toBinary } from "@bufbuild/protobuf";
+import { TrainingConfigSchema, type TrainingConfig } from "@mistral-sae/contracts/mistral_sae/training/v1/config";
+import { SaeEvaluationSchema, TrainingMetricsSchema, type SaeEvaluation, type TrainingMetrics } from "@mistral-sae/contracts/mistral_sae/training/v1/training";
+import type { ModelFacts } from "./model-facts.ts";
+
+/** What never changes of a run. */
+export interface RunFacts {
+  readonly id: string;
+  /** Hash of everything that decides the weights. */
+  readonly identity: string;
+  /** What was asked for. */
+  readonly asked: TrainingConfig;
+  /** The same with every default filled in. */
+  readonly config: TrainingConfig;
+  readonly model: ModelFacts;
+  /** Fingerprint of the corpus as it was when the run was made. */
+  readonly corpus: string;
+}
+
+/** A run as the catalogue holds it; its state is that of its operation. */
+export interface RunRow extends RunFacts {
+  readonly seq: number;
+  readonly requestId: string | undefined;
+  readonly tokensHarvested: number;
+  readonly tokensToHarvest: number;
+  readonly evaluation: SaeEvaluation | undefined;
+  readonly saeUri: string;
+  readonly weightsSha256: string;
+  /** Ended for good by StopTrainingRun. */
+  readonly stopped: boolean;
+  readonly createMs: number;
+  readonly updateMs: number;
+}
+
+const SCHEMA = `
+create table if not exists runs (
+  seq integer primary key autoincrement,
+  id text not null unique,
+  identity text not null,
+  request_id text unique,
+  asked blob not null,
+  config blob not null,
+  model text not null,
+  corpus text not null,
+  tokens_harvested integer not null default 0,
+  tokens_to_harvest integer not null default 0,
+  evaluation blob,
+  sae_uri text not null default '',
+  weights_sha256 text not null default '',
+  stopped integer not null default 0,
+  create_ms integer not null,
+  update_ms integer not null
+) strict;
+create table if not exists metrics (
+  run integer not null references runs on delete cascade,
+  step integer not null,
+  data blob not null,
+  primary key (run, step)
+) strict, without rowid;
+`;
+
+/** What changes in the course of a run. */
+type RunChange = Partial<Pick<RunRow, "tokensHarvested" | "tokensToHarvest" | "evaluation" | "saeUri" | "weightsSha256" | "stopped">>;
+
+/** The catalogue of runs and their metrics, in one SQLite file. Every method is one durable transaction. */
+export class RunStore {
+  readonly #db: DatabaseSync;
+  readonly #statements = new Map<string, StatementSync>();
+
+  constructor(path: string) {
+    mkdirSync(dirname(path), { recursive: true });
+    this.#db = new DatabaseSync(path, { enableForeignKeyConstraints: true });
+    this.#db.exec("pragma journal_mode = wal; pragma synchronous = full; pragma busy_timeout = 5000;");
+    this.#db.exec(SCHEMA);
+  }
+
+  close(): void {
+    this.#statements.clear();
+    this.#db.close();
+  }
+
+  insert(facts: RunFacts, requestId: string | undefined): void {
+    const now = Date.now();
+    this.#prepare("insert into runs (id, identity, request_id, asked, config, model, corpus, create_ms, update_ms) values (?, ?, ?, ?, ?, ?, ?, ?, ?)").run(
+      facts.id,
+      facts.identity,
+      requestId ?? null,
+      toBinary(TrainingConfigSchema, facts.asked),
+      toBinary(TrainingConfigSchema, facts.config),
+      JSON.stringify(facts.model),
+      facts.corpus,
+      now,
+      now,
+    );
+  }
+
+  byId(id: string): RunRow | undefined {
+    return rowOf(this.#prepare("select * from runs where id = ?").get(id));
+  }
+
+  byRequestId(requestId: string): RunRow | undefined {
+    return rowOf(this.#prepare("select * from runs where request_id = ?").get(requestId));
+  }
+
+  /** Newest first, below `beforeSeq`. */
+  page(limit: number, beforeSeq = Number.MAX_SAFE_INTEGER): RunRow[] {
+    return this.#prepare("select * from runs where seq < ? order by seq desc limit ?")
+      .all(beforeSeq, limit)
+      .flatMap((columns) => rowOf(columns) ?? []);
+  }
+
+  update(id: string, change: RunChange): void {
+    const { evaluation, stopped } = change;
+    this.#prepare(
+      `update runs set tokens_harvested = coalesce(?, tokens_harvested), tokens_to_harvest = coalesce(?, tokens_to_harvest),
+         evaluation = coalesce(?, evaluation), sae_uri = coalesce(?, sae_uri), weights_sha256 = coalesce(?, weights_sha256),
+         stopped = coalesce(?, stopped), update_ms = ? where id = ?`,
+    ).run(
+      change.tokensHarvested ?? null,
+      change.tokensToHarvest ?? null,
+      evaluation === undefined ? null : toBinary(SaeEvaluationSchema, evaluation),
+      change.saeUri ?? null,
+      change.weightsSha256 ?? null,
+      stopped === undefined ? null : Number(stopped),
+      Date.now(),
+      id,
+    );
+  }
+
+  /** Keeps metrics; a step that was kept before (a resumed run repeats some) is replaced. */
+  addMetrics(id: string, metrics: readonly TrainingMetrics[]): void {
+    const insert = this.#prepare("insert or replace into metrics (run, step, data) select seq, ?, ? from runs where id = ?");
+    this.#db.exec("begin immediate");
+    try {
+      for (const entry of metrics) insert.run(entry.step, toBinary(TrainingMetricsSchema, entry), id);
+      this.#db.exec("commit");
+    } catch (error) {
+      this.#db.exec("rollback");
+      throw error;
+    }
+  }
+
+  /** Forgets the metrics of steps that a resumed run is going to repeat. */
+  dropMetricsAfter(id: string, step: number): void {
+    this.#prepare("delete from metrics where run = (select seq from runs where id = ?) and step > ?").run(id, step);
+  }
+
+  /** In the order of steps. */
+  metricsAfter(id: string, step: bigint, limit: number): TrainingMetrics[] {
+    return this.#prepare("select data from metrics where run = (select seq from runs where id = ?) and step > ? order by step limit ?")
+      .all(id, step, limit)
+      .map((columns) => fromBinary(TrainingMetricsSchema, columns["data"] as Uint8Array));
+  }
+
+  lastMetrics(id: string): TrainingMetrics | undefined {
+    const row = this.#prepare("select data from metrics where run = (select seq from runs where id = ?) order by step desc limit 1").get(id);
+    return row === undefined ? undefined : fromBinary(TrainingMetricsSchema, row["data"] as Uint8Array);
+  }
+
+  #prepare(sql: string): StatementSync {
+    const statement = this.#statements.get(sql) ?? this.#db.prepare(sql);
+    this.#statements.set(sql, statement);
+    return statement;
+  }
+}
+
+function rowOf(columns: Record<string, SQLOutputValue> | undefined): RunRow | undefined {
+  if (columns === undefined) return undefined;
+  const { evaluation, request_id: requestId } = columns;
+  return {
+    seq: Number(columns["seq"]),
+    id: String(columns["id"]),
+    identity: String(columns["identity"]),
+    requestId: typeof requestId === "string" ? requestId : undefined,
+    asked: fromBinary(TrainingConfigSchema, columns["asked"] as Uint8Array),
+    config: fromBinary(TrainingConfigSchema, columns["config"] as Uint8Array),
+    model: JSON.parse(String(columns["model"])) as ModelFacts,
+    corpus: String(columns["corpus"]),
+    tokensHarvested: Number(columns["tokens_harvested"]),
+    tokensToHarvest: Number(columns["tokens_to_harvest"]),
+    evaluation: evaluation instanceof Uint8Array ? fromBinary(SaeEvaluationSchema, evaluation) : undefined,
+    saeUri: String(columns["sae_uri"]),
+    weightsSha256: String(columns["weights_sha256"]),
+    stopped: Number(columns["stopped"]) === 1,
+    createMs: Number(columns["create_ms"]),
+    updateMs: Number(columns["update_ms"]),
+  };
+}
