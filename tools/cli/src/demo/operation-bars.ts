@@ -2,7 +2,7 @@ import type { Operation } from "@mistral-sae/contracts/mistral_sae/operations/v1
 import type { Output, Progress } from "../output.ts";
 
 /** Shows an operation as one progress bar a stage. */
-export function operationBars(output: Output, label: string): { show(operation: Operation): void; end(): void } {
+export function operationBars(output: Output, label: string): { readonly show: (operation: Operation) => void; readonly end: () => void } {
   let stage: string | undefined;
   let bar: Progress | undefined;
   return {

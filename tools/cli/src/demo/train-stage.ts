@@ -3,8 +3,9 @@ import { Code, createClient, RpcError, toRpcError } from "@mistral-sae/rpc";
 import { SaeService } from "@mistral-sae/contracts/mistral_sae/sae/v1/sae";
 import { OperationService } from "@mistral-sae/contracts/mistral_sae/operations/v1/operation";
 import { LrScheduler, type TrainingConfigSchema } from "@mistral-sae/contracts/mistral_sae/training/v1/config";
-import { type TrainingRun, TrainingRunState, TrainingService } from "@mistral-sae/contracts/mistral_sae/training/v1/training";
+import { type TrainingRun, TrainingRunState, TrainingRunStateSchema, TrainingService } from "@mistral-sae/contracts/mistral_sae/training/v1/training";
 import type { Output, Progress } from "../output.ts";
+import { enumWord } from "../enums.ts";
 import { type DemoOptions, hashOf, requestIdOf } from "./demo-options.ts";
 import { finished, whileAway } from "./watching.ts";
 
@@ -70,7 +71,7 @@ async function watchRun(address: string, name: string, output: Output, signal: A
         bars.show(run);
         if (run.state === TrainingRunState.SUCCEEDED) return run;
         if (run.state === TrainingRunState.FAILED || run.state === TrainingRunState.STOPPED || run.state === TrainingRunState.PAUSED) {
-          throw new RpcError(Code.FailedPrecondition, `${name} is ${TrainingRunState[run.state]}: ${run.stateDetail}`);
+          throw new RpcError(Code.FailedPrecondition, `${name} is ${enumWord(TrainingRunStateSchema, run.state)}: ${run.stateDetail}`);
         }
       }
       const { trainingRun } = await training.getTrainingRun({ name }, { signal });
