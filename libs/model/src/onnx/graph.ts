@@ -20,6 +20,7 @@ export class Graph {
   readonly #inputs: Uint8Array[] = [];
   readonly #outputs: Uint8Array[] = [];
   readonly #known = new Set<string>();
+  readonly #once = new Map<string, string>();
   #count = 0;
 
   constructor(name: string) {
@@ -93,6 +94,15 @@ export class Graph {
   /** A constant scalar float32. */
   float(value: number): string {
     return this.constant(`float_${value}`, "float32", [], Float32Array.of(value));
+  }
+
+  /** The value that `make` returned when it was first called for `key`. */
+  once(key: string, make: () => string): string {
+    const known = this.#once.get(key);
+    if (known !== undefined) return known;
+    const value = make();
+    this.#once.set(key, value);
+    return value;
   }
 
   /** The graph as bytes of a GraphProto: a sub-graph for the `{ graph }` attribute of If, Loop and Scan. */

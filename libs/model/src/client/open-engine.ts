@@ -1,0 +1,32 @@
+import { availableParallelism } from "node:os";
+import { resolve } from "node:path";
+import { InputError } from "@mistral-sae/tensor";
+import type { Engine, OpenEngineOptions } from "../engine.ts";
+import { defaultMaxContext } from "../graph/model-source.ts";
+import type { WorkerSettings } from "../worker/protocol.ts";
+import { OrtEngine } from "./ort-engine.ts";
+import { WorkerLink } from "./worker-link.ts";
+
+/** What an engine is opened with unless told otherwise. */
+export const engineDefaults = { maxContext: defaultMaxContext, maxBatchRows: 64, cacheBytes: 1 << 30 } as const;
+
+/**
+ * Opens a model folder on onnxruntime, in a thread of its own. The folder is read only. Layers are loaded when they are
+ * first run. Throws InputError when the folder does not hold a model that can be run, naming file and field.
+ */
+export async function openEngine(options: OpenEngineOptions): Promise<Engine> {
+  const { threads = availableParallelism(), maxContext, maxBatchRows, cacheBytes } = { ...engineDefaults, ...defined(options) };
+  for (const [field, value] of Object.entries({ threads, maxContext, maxBatchRows, cacheBytes })) {
+    if (!Number.isSafeInteger(value) || value < 1) throw new InputError(`${field} is out of range`, { field, got: value, wanted: "an integer from 1" });
+  }
+  options.signal?.throwIfAborted();
+  const settings: WorkerSettings = { modelDir: resolve(options.modelDir), threads, maxContext, maxBatchRows, cacheBytes };
+  const { link, opened } = await WorkerLink.open(settings);
+  if (options.signal?.aborted === true) await link.close();
+  options.signal?.throwIfAborted();
+  return new OrtEngine(link, { ...opened, threads, maxBatchRows });
+}
+
+function defined(options: OpenEngineOptions): Partial<OpenEngineOptions> {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
+}

@@ -1,0 +1,34 @@
+import { packSparse } from "@mistral-sae/tensor";
+import { residualPoint } from "../hooks/hook-name.ts";
+import { countRows, packRows } from "../runtime/batch.ts";
+import type { ModelRuntime } from "../runtime/model-runtime.ts";
+import type { CommandHandlers } from "../worker/protocol.ts";
+import { proofsOf, unpackSequences } from "./sequences.ts";
+
+/** Commands that run sequences as far as a hook. */
+export function forwardCommands(runtime: ModelRuntime): Pick<CommandHandlers, "forward" | "encode" | "encodeRows"> {
+  return {
+    async forward({ batch: packed, taps }) {
+      const batch = unpackSequences(runtime, packed);
+      const points = runtime.points(taps);
+      const to = points.reduce((deepest, tap) => Math.max(deepest, tap.point), 0);
+      const { taps: read } = await runtime.pass(batch, to, points);
+      return { residuals: read.map((x) => packRows(batch, x, runtime.dModel)), proofs: proofsOf(batch.edits) };
+    },
+
+    async encode({ sae: name, hook, batch: packed, format }) {
+      const sae = runtime.sae(name);
+      const batch = unpackSequences(runtime, packed);
+      const point = residualPoint(hook, runtime.nLayers);
+      const { resid } = await runtime.pass(batch, point);
+      const { code } = await sae.encode(packRows(batch, resid, runtime.dModel), countRows(batch), format.maxFeatures);
+      return { code: packSparse(code, format.activationDtype), proofs: proofsOf(batch.edits) };
+    },
+
+    async encodeRows({ sae: name, rows, format }) {
+      const sae = runtime.sae(name);
+      const { code } = await sae.encode(rows, rows.length / sae.sae.dIn, format.maxFeatures);
+      return packSparse(code, format.activationDtype);
+    },
+  };
+}

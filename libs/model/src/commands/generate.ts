@@ -1,0 +1,65 @@
+import { InputError } from "@mistral-sae/tensor";
+import type { PrefillResult } from "../engine.ts";
+import { decodeStep } from "../generation/decode.ts";
+import { PrefillJob } from "../generation/prefill-job.ts";
+import { Slots } from "../generation/slots.ts";
+import type { ModelRuntime } from "../runtime/model-runtime.ts";
+import type { CommandHandlers } from "../worker/protocol.ts";
+
+/** Commands on slots. */
+export function generateCommands(runtime: ModelRuntime): Pick<CommandHandlers, "prefillStart" | "prefillStep" | "prefillCancel" | "decode" | "fork" | "free" | "proofs"> {
+  const slots = new Slots(runtime.cache);
+  const jobs = new Map<number, PrefillJob>();
+  let nextJob = 1;
+  const advance = async (id: number): Promise<PrefillResult | undefined> => {
+    const job = jobs.get(id);
+    if (job === undefined) throw new Error(`prefill job ${id} is not under way`);
+    try {
+      const result = await job.step();
+      if (result !== undefined) jobs.delete(id);
+      return result;
+    } catch (error) {
+      jobs.delete(id);
+      job.cancel();
+      throw error;
+    }
+  };
+  return {
+    // The first piece of work belongs to the start: it forks the slots that are reused before anyone can free them.
+    async prefillStart({ rows, report, batchTokens }) {
+      const job = nextJob++;
+      jobs.set(job, new PrefillJob(runtime, slots, rows, report, batchTokens));
+      return { job, done: await advance(job) };
+    },
+
+    async prefillStep({ job }) {
+      return await advance(job);
+    },
+
+    async prefillCancel({ job: id }) {
+      jobs.get(id)?.cancel();
+      jobs.delete(id);
+      return await Promise.resolve(undefined);
+    },
+
+    async decode({ rows, report }) {
+      if (rows.length > runtime.limits.maxBatchRows) throw new InputError("too many rows in one step", { field: "rows", got: rows.length, wanted: `at most ${runtime.limits.maxBatchRows}` });
+      return await decodeStep(runtime, slots, rows, report);
+    },
+
+    async fork({ slot: id }) {
+      const slot = slots.get(id);
+      const room = Math.min(slot.cache.length + 1, runtime.source.nCtx);
+      return await Promise.resolve(slots.add(slot.fork(runtime.cache.fork(slot.cache, slot.cache.length, room))));
+    },
+
+    async free({ slots: ids }) {
+      slots.free(ids);
+      return await Promise.resolve(undefined);
+    },
+
+    async proofs({ slot }) {
+      return await Promise.resolve(slots.get(slot).edits?.proofs() ?? []);
+    },
+  };
+}

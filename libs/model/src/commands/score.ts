@@ -1,0 +1,76 @@
+import { topK as largest } from "@mistral-sae/tensor";
+import { residualPoint } from "../hooks/hook-name.ts";
+import type { Batch } from "../runtime/batch.ts";
+import type { ModelRuntime } from "../runtime/model-runtime.ts";
+import type { CommandHandlers } from "../worker/protocol.ts";
+import { proofsOf, unpackSequences } from "./sequences.ts";
+
+/** Commands that run sequences to the logits. */
+export function scoreCommands(runtime: ModelRuntime): Pick<CommandHandlers, "score" | "logits"> {
+  return {
+    async score({ batch: packed, withKl }) {
+      const batch = unpackSequences(runtime, packed);
+      const { resid } = await runtime.pass(batch, runtime.nLayers);
+      const rows = predictingRows(batch, resid, runtime.dModel);
+      let base: Float32Array | undefined;
+      if (withKl) {
+        const plain = await runtime.pass({ ...batch, edits: batch.edits.map(() => undefined) }, runtime.nLayers);
+        base = predictingRows(batch, plain.resid, runtime.dModel);
+      }
+      return { ...(await runtime.heads.score(rows, nextTokens(batch), base)), proofs: proofsOf(batch.edits) };
+    },
+
+    async logits({ batch: packed, positions, topK, hook }) {
+      const batch = unpackSequences(runtime, packed);
+      const point = hook === undefined ? runtime.nLayers : residualPoint(hook, runtime.nLayers, "hook");
+      const { resid } = await runtime.pass(batch, point);
+      const { dModel } = runtime;
+      const { dVocab } = runtime.source.config;
+      const n = positions.length;
+      const logits = new Float32Array(topK === undefined ? n * dVocab : 0);
+      const topIds = new Uint32Array(topK === undefined ? 0 : n * topK);
+      const topLogits = new Float32Array(topIds.length);
+      const { rowsPerRun } = runtime.heads;
+      for (let start = 0; start < n; start += rowsPerRun) {
+        const count = Math.min(rowsPerRun, n - start);
+        const rows = new Float32Array(count * dModel);
+        for (let i = 0; i < count; i++) {
+          const at = positions[start + i]! * dModel;
+          rows.set(resid.subarray(at, at + dModel), i * dModel);
+        }
+        const part = await runtime.heads.logits(rows, count);
+        if (topK === undefined) logits.set(part, start * dVocab);
+        else for (let i = 0; i < count; i++) largest(part.subarray(i * dVocab, (i + 1) * dVocab), topK, topIds, topLogits, (start + i) * topK);
+      }
+      return { positions, logits, topIds, topLogits, proofs: proofsOf(batch.edits)[0] ?? [] };
+    },
+  };
+}
+
+/** The rows that predict a token of their sequence: all but each last one. */
+function predictingRows(batch: Batch, resid: Float32Array, d: number): Float32Array {
+  const rows = new Float32Array(scores(batch) * d);
+  let at = 0;
+  for (let b = 0; b < batch.size; b++) {
+    const count = (batch.lengths[b]! - 1) * d;
+    const start = b * batch.steps * d;
+    rows.set(resid.subarray(start, start + count), at);
+    at += count;
+  }
+  return rows;
+}
+
+function nextTokens(batch: Batch): Uint32Array {
+  const next = new Uint32Array(scores(batch));
+  let at = 0;
+  for (let b = 0; b < batch.size; b++) {
+    const start = b * batch.steps;
+    next.set(batch.tokens.subarray(start + 1, start + batch.lengths[b]!), at);
+    at += batch.lengths[b]! - 1;
+  }
+  return next;
+}
+
+function scores(batch: Batch): number {
+  return batch.lengths.reduce((sum, length) => sum + length - 1, 0);
+}

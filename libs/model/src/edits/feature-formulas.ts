@@ -1,0 +1,21 @@
+import type { FeatureEdit } from "./edit.ts";
+
+/** a' from a; `factor` is the schedule's g(t). */
+export type ActivationFormula = (activation: number, factor: number) => number;
+
+/** The formula of a feature edit whose strength and bounds have been checked. */
+export function activationFormula(edit: FeatureEdit): ActivationFormula {
+  const s = edit.strength ?? 0;
+  const least = edit.min ?? -Infinity;
+  const most = edit.max ?? Infinity;
+  switch (edit.method) {
+    case "feature_set":
+      return (_, factor) => s * factor;
+    case "feature_add":
+      return edit.allowNegative === true ? (a, factor) => a + s * factor : (a, factor) => Math.max(0, a + s * factor);
+    case "feature_scale":
+      return (a, factor) => (1 + (s - 1) * factor) * a;
+    default:
+      return (a) => Math.min(Math.max(a, least), most);
+  }
+}

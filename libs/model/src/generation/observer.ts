@@ -1,0 +1,80 @@
+import type { SparseRows } from "@mistral-sae/tensor";
+import type { Trace } from "../engine.ts";
+import { residualPoint } from "../hooks/hook-name.ts";
+import type { ModelRuntime } from "../runtime/model-runtime.ts";
+import type { PointTap } from "../runtime/pass.ts";
+import { filterCodes } from "../sae/filter-codes.ts";
+import { joinCodes } from "../sae/sparse-builder.ts";
+import type { StepReport } from "../worker/protocol.ts";
+
+/**
+ * Collects what a step is to report beside its tokens: taps and codes, row by row of the call, each row's in the order
+ * of its positions.
+ */
+export class Observer {
+  /** What a pass must read: the taps, then the points of the traces. */
+  readonly points: readonly PointTap[];
+  readonly #runtime: ModelRuntime;
+  readonly #report: StepReport;
+  /** [tap][row] runs of rows. */
+  readonly #residuals: Float32Array[][][];
+  readonly #codes: SparseRows[][][];
+  readonly #counts: Uint32Array;
+
+  constructor(runtime: ModelRuntime, report: StepReport, nRows: number) {
+    const traced = report.traces.map(({ sae, hook }, i): PointTap => {
+      runtime.sae(sae);
+      return { point: residualPoint(hook, runtime.nLayers, `traces[${i}].hook`), afterEdits: false };
+    });
+    this.#runtime = runtime;
+    this.#report = report;
+    this.points = [...runtime.points(report.taps), ...traced];
+    const lists = <T>(count: number): T[][][] => Array.from({ length: count }, () => Array.from({ length: nRows }, () => []));
+    this.#residuals = lists(report.taps.length);
+    this.#codes = lists(report.traces.length);
+    this.#counts = new Uint32Array(nRows);
+  }
+
+  /** Takes `count` rows of row `row` of the call, the ones from `at` of what a pass read at {@link points}. */
+  async take(row: number, read: readonly Float32Array[], at: number, count: number): Promise<void> {
+    const { dModel } = this.#runtime;
+    this.#counts[row] = this.#counts[row]! + count;
+    const rows = (i: number): Float32Array => read[i]!.slice(at * dModel, (at + count) * dModel);
+    for (const [i, list] of this.#residuals.entries()) list[row]!.push(rows(i));
+    for (const [i, list] of this.#codes.entries()) {
+      const trace = this.#report.traces[i]!;
+      list[row]!.push(await encodeTrace(this.#runtime, trace, rows(this.#residuals.length + i), count));
+    }
+  }
+
+  /** All that was taken. */
+  result(): { residuals: Float32Array[]; codes: SparseRows[]; offsets: Uint32Array } {
+    const offsets = new Uint32Array(this.#counts.length + 1);
+    for (const [row, count] of this.#counts.entries()) offsets[row + 1] = offsets[row]! + count;
+    const codes = this.#codes.map((list, i) => joinCodes([...list.flat(), noCodes(this.#runtime, this.#report.traces[i]!)]));
+    return { residuals: this.#residuals.map((list) => joinRows(list.flat())), codes, offsets };
+  }
+}
+
+async function encodeTrace(runtime: ModelRuntime, trace: Trace, rows: Float32Array, count: number): Promise<SparseRows> {
+  const { code } = await runtime.sae(trace.sae).encode(rows, count, trace.features === undefined ? (trace.topK ?? 0) : 0);
+  return trace.features === undefined ? code : filterCodes(code, new Set(trace.features));
+}
+
+/** Codes of no rows, so that joining always has something to start from. */
+function noCodes(runtime: ModelRuntime, trace: Trace): SparseRows {
+  const { k, dSae } = runtime.sae(trace.sae).sae;
+  return { nTokens: 0, k, dSae, indices: new Uint32Array(), values: new Float32Array() };
+}
+
+function joinRows(parts: readonly Float32Array[]): Float32Array {
+  const [first] = parts;
+  if (first !== undefined && parts.length === 1) return first;
+  const joined = new Float32Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    joined.set(part, at);
+    at += part.length;
+  }
+  return joined;
+}

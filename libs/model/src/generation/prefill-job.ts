@@ -1,0 +1,142 @@
+import type { PrefillResult, SlotId } from "../engine.ts";
+import { makeBatch, type Batch } from "../runtime/batch.ts";
+import type { ModelRuntime } from "../runtime/model-runtime.ts";
+import { settleCache } from "../runtime/pass.ts";
+import type { StepReport } from "../worker/protocol.ts";
+import { chooseNext } from "./choose.ts";
+import { Observer } from "./observer.ts";
+import { planRows, type RowPlan } from "./prefill-plan.ts";
+import { Slot } from "./slot.ts";
+import type { Slots } from "./slots.ts";
+import type { PrefillInput } from "../worker/protocol.ts";
+
+/** Tokens of one chunk of a long prompt: what an abort waits for at most. */
+export const chunkTokens = 256;
+
+interface Row {
+  readonly plan: RowPlan;
+  slot: Slot | undefined;
+  /** Tokens that are cached. */
+  done: number;
+}
+
+/**
+ * Fills slots for the rows of one call, a bounded piece of work at a time. Whole short prompts run together, padded;
+ * longer ones run in chunks, row by row, because grouped-query attention takes a batch of one when it continues.
+ */
+export class PrefillJob {
+  readonly #runtime: ModelRuntime;
+  readonly #slots: Slots;
+  readonly #report: StepReport;
+  readonly #batchTokens: number;
+  readonly #rows: readonly Row[];
+  readonly #observer: Observer;
+
+  constructor(runtime: ModelRuntime, slots: Slots, inputs: readonly PrefillInput[], report: StepReport, batchTokens: number) {
+    this.#runtime = runtime;
+    this.#slots = slots;
+    this.#report = report;
+    this.#batchTokens = batchTokens;
+    this.#rows = planRows(runtime, slots, inputs).map((plan) => ({ plan, slot: undefined, done: 0 }));
+    this.#observer = new Observer(runtime, report, inputs.length);
+  }
+
+  /** Does one piece of work; the result comes with the last one. */
+  async step(): Promise<PrefillResult | undefined> {
+    const fresh = this.#startRows();
+    if (fresh.length > 0) await this.#runFresh(fresh);
+    else {
+      const open = this.#rows.find((row) => row.slot !== undefined && row.done < row.plan.tokens.length);
+      if (open !== undefined) await this.#runChunk(open);
+    }
+    return this.#rows.every(finished) ? await this.#finish() : undefined;
+  }
+
+  /** Gives back what has been taken. */
+  cancel(): void {
+    for (const row of this.#rows) {
+      if (row.slot !== undefined) this.#runtime.cache.release(row.slot.cache);
+      row.slot = undefined;
+    }
+  }
+
+  /** Forks the rows whose source is ready, and takes as many whole prompts as fit a batch. */
+  #startRows(): Row[] {
+    const fresh: Row[] = [];
+    let longest = 0;
+    for (const row of this.#rows) {
+      if (row.slot !== undefined) continue;
+      const { plan } = row;
+      const source = plan.reuse === undefined ? undefined : plan.reuse.row === undefined ? plan.reuse.slot : this.#ready(plan.reuse.row);
+      if (plan.reuse !== undefined && source === undefined) continue;
+      const length = Math.min(plan.tokens.length, chunkTokens);
+      if (source === undefined) {
+        longest = Math.max(longest, length);
+        if (fresh.length > 0 && (fresh.length + 1) * longest > this.#batchTokens) continue;
+        fresh.push(row);
+      }
+      row.slot = this.#openSlot(row, source);
+    }
+    return fresh;
+  }
+
+  #ready(index: number): Slot | undefined {
+    const row = this.#rows[index];
+    return row !== undefined && finished(row) ? row.slot : undefined;
+  }
+
+  #openSlot(row: Row, source: Slot | undefined): Slot {
+    const { cache, source: model, dModel } = this.#runtime;
+    const { tokens, edits, sampling, shared } = row.plan;
+    const room = Math.min(tokens.length + 1, model.nCtx);
+    const place = source === undefined ? cache.allocate(room) : cache.fork(source.cache, shared, room);
+    const slot = new Slot(tokens, place, { nCtx: model.nCtx, dModel, edits, sampling });
+    row.done = shared;
+    if (source !== undefined && shared === tokens.length) slot.last.set(source.last);
+    return slot;
+  }
+
+  async #runFresh(rows: readonly Row[]): Promise<void> {
+    const batch = makeBatch(
+      rows.map(({ plan }) => ({ tokens: plan.tokens.subarray(0, chunkTokens), past: 0, edits: plan.edits })),
+      { kind: "fresh", rows: rows.map((row) => row.slot!.cache) },
+    );
+    await this.#run(batch, rows);
+  }
+
+  async #runChunk(row: Row): Promise<void> {
+    const { cache } = row.slot!;
+    const batch = makeBatch([{ tokens: row.plan.tokens.subarray(row.done, row.done + chunkTokens), past: row.done, edits: row.plan.edits }], {
+      kind: "rows",
+      arena: cache.arena,
+      first: cache.row,
+      rows: [cache],
+    });
+    await this.#run(batch, [row]);
+  }
+
+  async #run(batch: Batch, rows: readonly Row[]): Promise<void> {
+    const { dModel } = this.#runtime;
+    const { resid, taps } = await this.#runtime.pass(batch, this.#runtime.nLayers, this.#observer.points);
+    settleCache(batch);
+    for (const [b, row] of rows.entries()) {
+      const count = batch.lengths[b]!;
+      row.done += count;
+      const last = (b * batch.steps + count - 1) * dModel;
+      row.slot!.last.set(resid.subarray(last, last + dModel));
+      await this.#observer.take(this.#rows.indexOf(row), taps, b * batch.steps, count);
+    }
+  }
+
+  async #finish(): Promise<PrefillResult> {
+    const members = this.#rows.map((row) => row.slot!);
+    const chosen = await chooseNext(this.#runtime, members, this.#rows.map(({ plan }) => plan.klFromRow), this.#report.withLogits);
+    const edited = Uint8Array.from(this.#rows, ({ plan }) => (plan.edits !== undefined && plan.edits.firstTouched() < plan.tokens.length ? 1 : 0));
+    const slots = members.map((slot): SlotId => this.#slots.add(slot));
+    return { ...chosen, edited, ...this.#observer.result(), slots, reusedTokens: Uint32Array.from(this.#rows, ({ plan }) => plan.shared) };
+  }
+}
+
+function finished(row: Row): boolean {
+  return row.slot !== undefined && row.done === row.plan.tokens.length;
+}

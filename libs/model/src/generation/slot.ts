@@ -1,0 +1,49 @@
+import { SequenceEdits } from "../edits/compiled.ts";
+import type { CacheRow } from "../runtime/kv-arena.ts";
+import { greedy, type SamplingParams } from "../sampling/params.ts";
+
+/** A sequence under way: its tokens, its cache, and how its next token is chosen. */
+export class Slot {
+  readonly cache: CacheRow;
+  readonly edits: SequenceEdits | undefined;
+  readonly sampling: SamplingParams;
+  readonly promptLength: number;
+  /** Residual at the end of the layers, of the last token that ran. */
+  readonly last: Float32Array;
+  /** The token chosen last, fed next unless another is given. */
+  pending = 0;
+  readonly #tokens: Uint32Array;
+  #length: number;
+
+  constructor(prompt: Uint32Array, cache: CacheRow, settings: { readonly nCtx: number; readonly dModel: number; readonly edits: SequenceEdits | undefined; readonly sampling?: SamplingParams | undefined }) {
+    this.cache = cache;
+    this.edits = settings.edits;
+    this.sampling = settings.sampling ?? greedy;
+    this.promptLength = prompt.length;
+    this.last = new Float32Array(settings.dModel);
+    this.#tokens = new Uint32Array(settings.nCtx);
+    this.#tokens.set(prompt);
+    this.#length = prompt.length;
+  }
+
+  /** The tokens fed so far, a view. */
+  get tokens(): Uint32Array {
+    return this.#tokens.subarray(0, this.#length);
+  }
+
+  /** Notes a token that is being fed. */
+  push(token: number): void {
+    this.#tokens[this.#length++] = token;
+  }
+
+  /** The same sequence over another cache row; the record of its edits starts anew. */
+  fork(cache: CacheRow): Slot {
+    const edits = this.edits === undefined ? undefined : new SequenceEdits(this.edits.compiled, this.promptLength);
+    const prompt = this.#tokens.subarray(0, this.promptLength);
+    const copy = new Slot(prompt, cache, { nCtx: this.#tokens.length, dModel: this.last.length, edits, sampling: this.sampling });
+    for (const token of this.#tokens.subarray(this.promptLength, this.#length)) copy.push(token);
+    copy.last.set(this.last);
+    copy.pending = this.pending;
+    return copy;
+  }
+}

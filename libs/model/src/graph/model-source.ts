@@ -1,0 +1,24 @@
+import { readModelConfig, type ModelConfig } from "../config/model-config.ts";
+import { rotaryTables, type RotaryTables } from "./rotary.ts";
+import { readWeightTable, type WeightTable } from "./weight-table.ts";
+
+/** Longest context whose rotary tables are built unless asked for more. */
+export const defaultMaxContext = 4096;
+
+/** A model folder, read and checked: all that graphs are built from. */
+export interface ModelSource {
+  readonly modelDir: string;
+  readonly config: ModelConfig;
+  readonly weights: WeightTable;
+  readonly rotary: RotaryTables;
+  /** Longest sequence. */
+  readonly nCtx: number;
+}
+
+/** Reads a model folder in the Hugging Face layout. Throws InputError when it is not a model that can be run. */
+export async function readModelSource(modelDir: string, maxContext = defaultMaxContext): Promise<ModelSource> {
+  const config = await readModelConfig(modelDir);
+  const weights = await readWeightTable(modelDir, config);
+  const nCtx = Math.min(config.maxPositions, maxContext);
+  return { modelDir, config, weights, rotary: rotaryTables(config, nCtx), nCtx };
+}

@@ -1,0 +1,62 @@
+import { Tensor } from "onnxruntime-node";
+import { Graph } from "../onnx/graph.ts";
+import { floats, ints, Session, type SessionSettings } from "../runtime/session.ts";
+import type { CanonicalSae } from "./canonical.ts";
+
+/**
+ * The dense part of encoding. The weights are inputs of the graphs, so they stay where they are, may exceed a graph's
+ * 2 GiB, and one pair of sessions serves every SAE.
+ */
+export class EncoderSessions {
+  readonly #settings: SessionSettings;
+  #topK: Session | undefined;
+  #dense: Session | undefined;
+
+  constructor(settings: SessionSettings) {
+    this.#settings = settings;
+  }
+
+  /** The k largest pre-activations of each row, descending and then rectified: `values` f32 and `indices` int32 [n, k]. */
+  async topK(sae: CanonicalSae, rows: Float32Array, n: number, k: number): Promise<{ values: Float32Array; indices: Int32Array }> {
+    this.#topK ??= await Session.open(buildTopK(), this.#settings);
+    const outputs = await this.#topK.run({ ...feeds(sae.wEnc, sae.bias, rows, n, sae.dIn), k: new Tensor("int64", BigInt64Array.of(BigInt(k)), [1]) }, ["values", "indices"]);
+    return { values: floats(outputs, "values"), indices: ints(outputs, "indices") };
+  }
+
+  /** rows · matrixᵀ + bias, [n, bias.length]. */
+  async dense(matrix: Float32Array, bias: Float32Array, rows: Float32Array, n: number, d: number): Promise<Float32Array> {
+    this.#dense ??= await Session.open(buildDense(), this.#settings);
+    return floats(await this.#dense.run(feeds(matrix, bias, rows, n, d), ["pre"]), "pre");
+  }
+
+  async close(): Promise<void> {
+    await this.#topK?.release();
+    await this.#dense?.release();
+  }
+}
+
+function feeds(matrix: Float32Array, bias: Float32Array, rows: Float32Array, n: number, d: number): Record<string, Tensor> {
+  return {
+    x: new Tensor("float32", rows.subarray(0, n * d), [n, d]),
+    w: new Tensor("float32", matrix, [bias.length, d]),
+    b: new Tensor("float32", bias, [bias.length]),
+  };
+}
+
+function preActivations(g: Graph): string {
+  return g.op("Gemm", [g.input("x", "float32", ["R", "D"]), g.input("w", "float32", ["N", "D"]), g.input("b", "float32", ["N"])], { transB: 1 });
+}
+
+function buildTopK(): Uint8Array {
+  const g = new Graph("encode_topk");
+  const [values = "", indices = ""] = g.opN("TopK", [preActivations(g), g.input("k", "int64", [1])], 2, { axis: -1, largest: 1, sorted: 1 });
+  g.output("values", "float32", ["R", "k"], g.op("Relu", [values]));
+  g.output("indices", "int32", ["R", "k"], g.op("Cast", [indices], { to: 6 }));
+  return g.modelBytes();
+}
+
+function buildDense(): Uint8Array {
+  const g = new Graph("encode_dense");
+  g.output("pre", "float32", ["R", "N"], preActivations(g));
+  return g.modelBytes();
+}

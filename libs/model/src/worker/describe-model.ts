@@ -1,0 +1,44 @@
+import { createHash } from "node:crypto";
+import { readdir } from "node:fs/promises";
+import { join, relative } from "node:path";
+import { sha256File } from "@mistral-sae/tensor";
+import { env } from "onnxruntime-node";
+import type { EngineInfo } from "../engine.ts";
+import type { ModelSource } from "../graph/model-source.ts";
+import { hookTable } from "../hooks/hook-name.ts";
+
+/** Files beside the weights that decide what the model does. */
+const described = /^(config|generation_config|tokenizer|tokenizer_config|special_tokens_map|chat_template|tekken)\.json$|^tokenizer\.model(\.v\d+)?$|^chat_template\.jinja$/;
+
+/** What an engine says of a model. Reads every file of it once, for the digest. */
+export async function describeModel(source: ModelSource): Promise<Omit<EngineInfo, "threads" | "maxBatchRows">> {
+  const { config, weights, modelDir, nCtx } = source;
+  return {
+    modelDir,
+    architecture: config.architecture,
+    nLayers: config.nLayers,
+    dModel: config.dModel,
+    nHeads: config.nHeads,
+    nKeyValueHeads: config.nKeyValueHeads,
+    dHead: config.dHead,
+    dMlp: config.dMlp,
+    dVocab: config.dVocab,
+    nCtx,
+    precision: "f32",
+    storedDtypes: weights.storedDtypes,
+    parameters: weights.parameters,
+    bosTokenId: config.bosTokenId,
+    eosTokenIds: config.eosTokenIds,
+    digest: await modelDigest(source),
+    hooks: hookTable(config.nLayers, config.dModel),
+    backend: `onnxruntime ${env.versions.node ?? env.versions.common} cpu`,
+  };
+}
+
+/** SHA-256 over one line `{file sha256}  {name}` a file, by name: what `sha256sum` prints. */
+async function modelDigest({ modelDir, weights }: ModelSource): Promise<string> {
+  const paths = new Set([...weights.files, ...(await readdir(modelDir)).filter((name) => described.test(name)).map((name) => join(modelDir, name))]);
+  const digest = createHash("sha256");
+  for (const path of [...paths].sort()) digest.update(`${await sha256File(path)}  ${relative(modelDir, path)}\n`);
+  return digest.digest("hex");
+}
