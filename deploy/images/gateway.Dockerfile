@@ -6,6 +6,7 @@ ENV ONNXRUNTIME_NODE_INSTALL=skip NX_DAEMON=false
 COPY package.json package-lock.json .npmrc nx.json tsconfig.base.json buf.yaml buf.gen.yaml ./
 COPY proto proto
 COPY libs libs
+COPY services/console services/console
 COPY services/gateway services/gateway
 # Contracts and kernels are generated with the development packages, which then stay behind.
 RUN npm install --ignore-scripts && npx nx run-many -t generate --outputStyle=static
