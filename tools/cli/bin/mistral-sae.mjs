@@ -3,6 +3,7 @@
 // then runs the command in the Node of node_modules, which reads TypeScript.
 import { spawn, spawnSync } from "node:child_process";
 import { existsSync, realpathSync } from "node:fs";
+import module from "node:module";
 import { dirname, join } from "node:path";
 import process from "node:process";
 import { fileURLToPath, pathToFileURL } from "node:url";
@@ -19,14 +20,19 @@ if (node === process.execPath && major < 24) {
 if (["libs/contracts/gen", "libs/sae/gen"].some((folder) => !existsSync(join(root, folder)))) generate();
 
 const main = join(root, "tools/cli/src/main.ts");
-if (major >= 24) await import(pathToFileURL(main).href);
-else respawn();
+const compileCache = join(root, "node_modules/.cache/mistral-sae");
+if (major >= 24) {
+  module.enableCompileCache(compileCache);
+  await import(pathToFileURL(main).href);
+} else {
+  respawn();
+}
 
 function respawn() {
   // The fourth descriptor is a pipe that nothing is ever written to: it ends when this process does, however it ends.
   const child = spawn(node, [main, ...process.argv.slice(2)], {
     stdio: ["inherit", "inherit", "inherit", "pipe"],
-    env: { ...process.env, MISTRAL_SAE_LAUNCHER_FD: "3" },
+    env: { NODE_COMPILE_CACHE: compileCache, ...process.env, MISTRAL_SAE_LAUNCHER_FD: "3" },
   });
   // A terminal sends Ctrl-C to the whole group: the child decides what it means. Other senders only reach this process.
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) {

@@ -129,6 +129,8 @@ function environmentOf(
   );
   return {
     ...Object.fromEntries(peers),
+    // The services start again in about half the time when Node keeps what it compiled.
+    NODE_COMPILE_CACHE: process.env["NODE_COMPILE_CACHE"] ?? join(dataDir, "compile-cache"),
     MISTRAL_SAE_LISTEN: plan.services[name],
     MISTRAL_SAE_DATA: join(dataDir, name),
     MISTRAL_SAE_THREADS: String(threads ?? availableParallelism()),
