@@ -64,7 +64,6 @@ export function requireAdoptable(config: ResolvedTrainerConfig, { config: sae }:
     ["architecture", sae.architecture, "topk"],
     ["d_in", sae.dIn, config.dIn],
     ["d_sae", sae.dSae, config.dSae],
-    ["k", sae.k, config.k],
     ["normalize_activations", sae.normalizeActivations, normalization],
     ["apply_b_dec_to_input", sae.applyBDecToInput, true],
     ["reshape_activations", sae.reshapeActivations, "none"],
