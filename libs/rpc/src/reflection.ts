@@ -2,6 +2,7 @@ import { type DescEnum, type DescFile, type DescMessage, type DescMethod, type D
 import { FileDescriptorProtoSchema } from "@bufbuild/protobuf/wkt";
 import { type ServerReflectionRequest, ServerReflection } from "@mistral-sae/contracts/grpc/reflection/v1/reflection";
 import { ServerReflection as ServerReflectionAlpha } from "@mistral-sae/contracts/grpc/reflection/v1alpha/reflection";
+import { file_google_rpc_error_details } from "@mistral-sae/contracts/google/rpc/error_details";
 import { Code } from "./errors.ts";
 import { implement, type ServiceImplementation } from "./handlers.ts";
 
@@ -14,6 +15,8 @@ class DescriptorIndex {
   constructor(services: readonly DescService[]) {
     this.serviceNames = services.map((service) => service.typeName);
     for (const service of services) this.#addFile(service.file);
+    // No service names these, but every failure carries them.
+    this.#addFile(file_google_rpc_error_details);
   }
 
   byName(name: string): DescFile | undefined {

@@ -186,11 +186,12 @@ describe("operations", () => {
   });
 });
 
-test("reflection lists every service and resolves a symbol of each", async () => {
+test("reflection lists every service and resolves methods and error details", async () => {
   const client = createClient(ServerReflection, gateway.address);
   async function* ask() {
     yield { messageRequest: { case: "listServices" as const, value: "" } };
     yield { messageRequest: { case: "fileContainingSymbol" as const, value: "mistral_sae.steering.v1.SteeringService.Steer" } };
+    yield { messageRequest: { case: "fileContainingSymbol" as const, value: "google.rpc.ErrorInfo" } };
   }
   const answers = [];
   for await (const { messageResponse } of client.serverReflectionInfo(ask())) answers.push(messageResponse);
@@ -198,5 +199,5 @@ test("reflection lists every service and resolves a symbol of each", async () =>
   for (const area of ["inference", "sae", "training", "feature_index", "explanation", "steering", "operations"]) {
     expect(listed.some((name) => name.startsWith(`mistral_sae.${area}.v1.`))).toBe(true);
   }
-  expect(answers[1]?.case).toBe("fileDescriptorResponse");
+  expect(answers.slice(1).map((answer) => answer.case)).toEqual(["fileDescriptorResponse", "fileDescriptorResponse"]);
 });

@@ -12,7 +12,7 @@ export interface ProgressState {
   readonly done: number;
   /** 0 while unknown. */
   readonly total: number;
-  /** What is counted, e.g. "tokens". */
+  /** What is counted, e.g. "tokens"; empty where nothing is. */
   readonly unit: string;
   /** Units a second; measured here when absent. */
   readonly rate?: number | undefined;
@@ -66,7 +66,7 @@ function describe(label: string, state: ProgressState | undefined, seconds: numb
     const share = state.total > 0 ? Math.min(1, state.done / state.total) : undefined;
     if (share !== undefined && terminal) parts.push(bar(share));
     if (share !== undefined) parts.push(`${Math.floor(share * 100)}%`.padStart(4));
-    parts.push(`${formatCount(state.done)}${state.total > 0 ? `/${formatCount(state.total)}` : ""} ${state.unit}`.trimEnd());
+    if (state.unit !== "") parts.push(`${formatCount(state.done)}${state.total > 0 ? `/${formatCount(state.total)}` : ""} ${state.unit}`);
     const rate = state.rate ?? (seconds > 0 ? state.done / seconds : 0);
     if (rate > 0) parts.push(`${formatCount(rate)}/s`);
     if (note === undefined && share !== undefined && rate > 0) parts.push(`eta ${formatSeconds(Math.max(0, state.total - state.done) / rate)}`);

@@ -117,10 +117,11 @@ function operationJson(operation: Operation): unknown {
   return messageJson(OperationSchema, operation);
 }
 
-function shareOf({ progress }: Operation): string {
+function shareOf({ progress, done: ended }: Operation): string {
   if (progress === undefined || progress.doneUnits === 0n) return "";
   const done = formatCount(progress.doneUnits);
-  if (progress.totalUnits === 0n) return `${done} ${progress.unit}`;
+  // A job may end before the total that it planned with, e.g. where a text holds fewer tokens.
+  if (progress.totalUnits === 0n || ended) return `${done} ${progress.unit}`;
   return `${((Number(progress.doneUnits) / Number(progress.totalUnits)) * 100).toFixed(0)}% of ${formatCount(progress.totalUnits)} ${progress.unit}`;
 }
 

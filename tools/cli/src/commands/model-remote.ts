@@ -1,5 +1,5 @@
 import { GetCapabilitiesResponseSchema } from "@mistral-sae/contracts/mistral_sae/inference/v1/inference";
-import { ModelSchema, ModelStateSchema, Precision, PrecisionSchema, type Model } from "@mistral-sae/contracts/mistral_sae/inference/v1/model";
+import { ModelSchema, ModelStateSchema, Precision, PrecisionSchema, type HookCapability, type Model } from "@mistral-sae/contracts/mistral_sae/inference/v1/model";
 import type { Command } from "commander";
 import { connect } from "../clients.ts";
 import { group, run } from "../command.ts";
@@ -79,17 +79,23 @@ export function registerRemoteModelCommands(program: Command): void {
               ["engine", answer.backend],
               ["SAEs", answer.saes.join(", ")],
             ]),
-            formatTable(answer.hooks, [
-              { header: "hook", cell: ({ hookName }) => hookName },
-              { header: "width", cell: ({ width }) => width },
-              { header: "read", cell: ({ readable }) => (readable ? "yes" : "no") },
-              { header: "write", cell: ({ writable }) => (writable ? "yes" : "no") },
-              { header: "why not", cell: ({ refusalReason }) => refusalReason },
-            ]),
+            hookTable(answer.hooks),
           ].join("\n\n"),
         );
       }),
     );
+}
+
+function hookTable(hooks: readonly HookCapability[]): string {
+  const served = hooks.filter(({ readable, writable }) => readable || writable);
+  const table = formatTable(served, [
+    { header: "hook", cell: ({ hookName }) => hookName },
+    { header: "width", cell: ({ width }) => width },
+    { header: "read", cell: ({ readable }) => (readable ? "yes" : "no") },
+    { header: "write", cell: ({ writable }) => (writable ? "yes" : "no") },
+  ]);
+  const refused = hooks.length - served.length;
+  return refused === 0 ? table : `${table}\n${refused} more are not served; --json lists them with the reasons`;
 }
 
 function describeModel(model: Model): string {

@@ -144,6 +144,7 @@ function progressOf(run: TrainingRun): Parameters<Progress["update"]>[0] {
   if (run.state === TrainingRunState.HARVESTING) {
     return { done: Number(run.tokensHarvested), total: Number(run.tokensToHarvest), unit: "tokens" };
   }
+  if (run.state === TrainingRunState.EVALUATING) return { done: 0, total: 0, unit: "" };
   const { metrics } = run;
   const figures =
     metrics === undefined || run.state !== TrainingRunState.RUNNING
