@@ -1,5 +1,6 @@
 import { InputError, topK } from "@mistral-sae/tensor";
 import { argmax } from "./distribution.ts";
+import { expNonPositive } from "./exp.ts";
 import { mostLogprobs, type SamplingParams } from "./params.ts";
 import { uniform } from "./philox.ts";
 
@@ -35,13 +36,15 @@ export class Sampler {
   readonly #penalised: Float32Array;
   readonly #weights: Float64Array;
   readonly #ids: Uint32Array;
-  readonly #sorted: Float32Array;
+  readonly #sorted: Float64Array;
+  readonly #largest: Float32Array;
 
   constructor(dVocab: number) {
     this.#penalised = new Float32Array(dVocab);
     this.#weights = new Float64Array(dVocab);
     this.#ids = new Uint32Array(dVocab);
-    this.#sorted = new Float32Array(dVocab);
+    this.#sorted = new Float64Array(dVocab);
+    this.#largest = new Float32Array(dVocab);
   }
 
   /** The token chosen from `logits` at step `t` of its stream. `logits` is left as it is. */
@@ -73,39 +76,55 @@ export class Sampler {
   }
 
   #chooseAny(row: Float32Array, top: number, temperature: number, draw: number): number {
-    let sum = 0;
-    for (let i = 0; i < row.length; i++) sum += this.#weights[i] = Math.exp((row[i]! - top) / temperature);
-    return pick(this.#weights, row.length, draw * sum);
+    return pick(this.#weights, row.length, draw * this.#weigh(row, top, temperature));
   }
 
   #chooseFiltered(row: Float32Array, top: number, { temperature, topK: k, topP, minP }: SamplingParams, draw: number): number {
-    let kept = k > 0 ? Math.min(k, row.length) : row.length;
-    const weight = (logit: number): number => Math.exp((logit - top) / temperature);
-    let sum = 0;
-    let sorted = 0;
-    if (kept < row.length) {
-      sorted = topK(row, kept, this.#ids, this.#sorted);
-      kept = sorted;
-      for (let i = 0; i < kept; i++) sum += weight(this.#sorted[i]!);
-    } else if (topP < 1) {
-      for (let i = 0; i < row.length; i++) sum += weight(row[i]!);
+    const sorted = k > 0 && k < row.length ? this.#sortLargest(row, top, temperature, k) : this.#sortNucleus(row, top, temperature, topP, minP);
+    let sum = sorted.sum;
+    if (k > 0 && k < row.length) {
+      sum = 0;
+      for (let i = 0; i < sorted.count; i++) sum += this.#sorted[i]!;
     }
-    // The nucleus is nearly always a small part of the vocabulary: sort a little, and more only if it does not suffice.
-    for (let tryFor = 64; ; tryFor *= 8) {
-      if (sorted < kept) sorted = topK(row, Math.min(tryFor, kept), this.#ids, this.#sorted);
-      let mass = 0;
+    let mass = 0;
+    let kept = 0;
+    while (kept < sorted.count && (kept === 0 || ((topP === 1 || mass < topP * sum) && this.#sorted[kept]! >= minP))) mass += this.#sorted[kept++]!;
+    return this.#ids[pick(this.#sorted, kept, draw * mass)]!;
+  }
+
+  /** Weights of a row, relative to the likeliest token's 1; returns their sum. */
+  #weigh(row: Float32Array, top: number, temperature: number): number {
+    const inverse = 1 / temperature;
+    let sum = 0;
+    for (let i = 0; i < row.length; i++) sum += this.#weights[i] = expNonPositive((row[i]! - top) * inverse);
+    return sum;
+  }
+
+  #sortLargest(row: Float32Array, top: number, temperature: number, k: number): { count: number; sum: number } {
+    const count = topK(row, k, this.#ids, this.#largest);
+    for (let i = 0; i < count; i++) this.#sorted[i] = expNonPositive((this.#largest[i]! - top) / temperature);
+    return { count, sum: 0 };
+  }
+
+  /**
+   * The likeliest tokens with their weights, descending: at least those that topP and minP keep. The nucleus is nearly
+   * always a small part of the vocabulary, so only tokens above a bar are sorted, and the bar falls until they suffice.
+   */
+  #sortNucleus(row: Float32Array, top: number, temperature: number, topP: number, minP: number): { count: number; sum: number } {
+    const sum = this.#weigh(row, top, temperature);
+    const weights = this.#weights;
+    for (let bar = Math.max(minP, 2 ** -8); ; bar = Math.max(minP, bar < 2 ** -60 ? 0 : bar * 2 ** -6)) {
       let count = 0;
-      let enough = sorted >= kept || tryFor >= kept;
-      while (count < sorted) {
-        const w = weight(this.#sorted[count]!);
-        if (count > 0 && ((topP < 1 && mass >= topP * sum) || w < minP)) {
-          enough = true;
-          break;
-        }
-        this.#weights[count++] = w;
-        mass += w;
+      let mass = 0;
+      for (let i = 0; i < row.length; i++) {
+        if (weights[i]! < bar) continue;
+        this.#ids[count++] = i;
+        mass += weights[i]!;
       }
-      if (enough) return this.#ids[pick(this.#weights, count, draw * mass)]!;
+      if (bar > minP && mass < topP * sum && count < row.length) continue;
+      const ids = this.#ids.subarray(0, count).sort((a, b) => weights[b]! - weights[a]! || a - b);
+      for (let i = 0; i < count; i++) this.#sorted[i] = weights[ids[i]!]!;
+      return { count, sum };
     }
   }
 }
