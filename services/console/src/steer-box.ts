@@ -16,7 +16,7 @@ const BASELINE = "baseline";
 const STEERED = "steered";
 const WRITING = "writing…";
 // Nats at which a token's colour is full.
-const FULL_KL = 3;
+const FULL_KL = 8;
 
 /** Prompt, feature, strength and sampling; the unsteered and the steered text stream beside each other. */
 export function steerBox({ sae, feature, signal }: SteerBoxOptions): HTMLElement {

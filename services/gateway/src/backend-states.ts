@@ -37,7 +37,10 @@ export class BackendStates {
 
   /** The latest reports, by backend. */
   get reports(): Readonly<Record<string, BackendReport>> {
-    return Object.fromEntries(this.#reports);
+    return Object.fromEntries(backendNames.flatMap((name) => {
+      const report = this.#reports.get(name);
+      return report === undefined ? [] : [[name, report]];
+    }));
   }
 
   /** Asks every backend once, then goes on asking in the background; `onChange` is told of every change. */

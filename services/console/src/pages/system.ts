@@ -55,7 +55,9 @@ function operationRow(operation: OperationJson): readonly Child[] {
   const word_ = word(state, "OPERATION_STATE_");
   const total = num(progress?.totalUnits);
   const bar = done === true || total === 0 ? undefined : h("progress", { max: total, value: num(progress?.doneUnits), "aria-label": `${kind ?? name} progress` });
-  const detail = error?.message ?? `${progress?.stage ?? ""} ${count(progress?.doneUnits)}${total > 0 ? ` of ${count(total)}` : ""} ${progress?.unit ?? ""}`;
+  // A job may end before the total that it planned with.
+  const planned = total > 0 && done !== true ? ` of ${count(total)}` : "";
+  const detail = error?.message ?? `${progress?.stage ?? ""} ${count(progress?.doneUnits)}${planned} ${progress?.unit ?? ""}`;
   return [
     h("span", { title: name }, kind ?? idOf(name), h("div.soft.small", {}, name.split("/")[1])),
     h("span", {}, dot(word_), word_),
