@@ -38,10 +38,11 @@ export function failureOf(error: unknown): TrainerFailure {
 
 export function errorOf({ message, stack, nonFinite, input }: TrainerFailure): Error {
   if (nonFinite !== undefined) return new NonFiniteError(nonFinite.step, nonFinite.tensor);
-  // The message already states the details, and InputError does not repeat what it finds there.
   if (input !== undefined) {
-    const given = Object.fromEntries(Object.entries(input).filter(([, value]) => value !== undefined));
-    return new InputError(message, given);
+    const error = new InputError("", Object.fromEntries(Object.entries(input).filter(([, value]) => value !== undefined)));
+    // It already states the details.
+    error.message = message;
+    return error;
   }
   return new Error(message, { cause: stack });
 }
