@@ -1,8 +1,10 @@
 import { readFileSync } from "node:fs";
+import { SteeringMethod, StrengthUnit } from "@mistral-sae/contracts/mistral_sae/common/v1/intervention";
+import { ChatRole } from "@mistral-sae/contracts/mistral_sae/common/v1/tokens";
 import { FinishReason } from "@mistral-sae/contracts/mistral_sae/inference/v1/inference";
-import { f32View } from "@mistral-sae/tensor";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { generate, idsOf, textOf, variantOf } from "./support/generate.ts";
+import { direction, floats, ids, text } from "./support/messages.ts";
 import { removeData, startService, type TestService } from "./support/service.ts";
 
 interface Golden {
@@ -14,8 +16,6 @@ interface Golden {
 }
 
 const golden = JSON.parse(readFileSync(new URL("fixtures/golden.json", import.meta.url), "utf8")) as Golden[];
-const text = (value: string) => ({ prompt: { case: "text" as const, value } });
-const ids = (tokenIds: number[]) => ({ prompt: { case: "tokens" as const, value: { tokenIds } } });
 const story = "Once upon a time, there was a little girl named Lily. She";
 
 let service: TestService;
@@ -44,7 +44,7 @@ describe("a greedy generation", () => {
   });
 
   it("starts from a conversation and from text with BOS", async () => {
-    const chat = { prompt: { case: "chat" as const, value: { messages: [{ role: 2, content: "Tell me a story about a cat and a boat." }] } } };
+    const chat = { prompt: { case: "chat" as const, value: { messages: [{ role: ChatRole.USER, content: "Tell me a story about a cat and a boat." }] } } };
     const run = await generate(service, { prompt: chat, sampling: { temperature: 0, maxTokens: 8 } });
     expect(run.started.prompt?.strTokens.slice(0, 3)).toEqual(["<s>", "[INST]", " T"]);
     const plain = await generate(service, { prompt: text(story), sampling: { temperature: 0, maxTokens: 8 } });
@@ -74,14 +74,14 @@ describe("a sampled generation", () => {
 
   it("leaves the baseline as it is alone, whatever runs beside it", async () => {
     const alone = await generate(service, { prompt: text(story), sampling });
-    const direction = { hookName: "blocks.1.hook_resid_post", vector: { dtype: 1, shape: [192], data: new Uint8Array(Float32Array.from({ length: 192 }, (_, d) => Math.sin(d)).buffer) } };
+    const push = direction(Float32Array.from({ length: 192 }, (_, d) => Math.sin(d)));
     const pair = await generate(service, {
       prompt: text(story),
       sampling,
       withKl: true,
       variants: [
         { variantId: "baseline" },
-        { variantId: "steered", interventions: [{ id: "push", target: { case: "direction", value: direction }, method: 1, strength: 0.5, unit: 3 }] },
+        { variantId: "steered", interventions: [{ id: "push", target: push, method: SteeringMethod.ADD, strength: 0.5, unit: StrengthUnit.RESID_NORM_FRACTION }] },
         { variantId: "twin" },
       ],
     });
@@ -101,7 +101,7 @@ describe("a sampled generation", () => {
     const { steps } = variantOf(run);
     const all = [...(run.started.prompt?.tokenIds ?? []), ...idsOf(variantOf(run))];
     const scores: number[] = [];
-    for await (const { logprobs } of service.inference.scoreTokens({ sequences: [{ tokenIds: all }] })) scores.push(...f32View(logprobs?.data ?? new Uint8Array()));
+    for await (const { logprobs } of service.inference.scoreTokens({ sequences: [{ tokenIds: all }] })) scores.push(...floats(logprobs));
     const generated = scores.slice(-steps.length);
     for (const [i, { logprob, tokenId }] of steps.entries()) {
       expect(logprob?.chosen?.tokenId).toBe(tokenId);
@@ -151,11 +151,11 @@ describe("a capture", () => {
     const all = [...(run.started.prompt?.tokenIds ?? []), ...idsOf(variantOf(run))];
     const wanted = new Float32Array(all.length * 192);
     for await (const { tensor, tokenStart } of service.inference.forward({ prompts: [ids(all)], hookNames: [hookName] })) {
-      wanted.set(f32View(tensor?.data ?? new Uint8Array()), tokenStart * 192);
+      wanted.set(floats(tensor), tokenStart * 192);
     }
     for (const id of ["baseline", "twin"]) {
       const got = new Float32Array(all.length * 192).fill(Number.NaN);
-      for (const { tensor, tokenStart } of variantOf(run, id).captured) got.set(f32View(tensor?.data ?? new Uint8Array()), tokenStart * 192);
+      for (const { tensor, tokenStart } of variantOf(run, id).captured) got.set(floats(tensor), tokenStart * 192);
       let worst = 0;
       for (const [i, value] of got.entries()) worst = Math.max(worst, Math.abs(value - (wanted[i] ?? 0)));
       expect(worst).toBeLessThan(1e-3);
@@ -164,18 +164,17 @@ describe("a capture", () => {
 
   it("reads only the positions asked for, after the interventions when asked", async () => {
     const hookName = "blocks.1.hook_resid_post";
-    const zero = { dtype: 1, shape: [192], data: new Uint8Array(192 * 4) };
     const run = await generate(service, {
       prompt: text(story),
       sampling: { temperature: 0, maxTokens: 3 },
       captures: [{ hookName, afterInterventions: true, positions: { promptPositions: [-1], generationWindow: { start: 1, end: 2 } } }],
-      variants: [{ variantId: "ablated", interventions: [{ target: { case: "direction", value: { hookName, vector: zero } }, method: 12 }] }],
+      variants: [{ variantId: "ablated", interventions: [{ target: direction(new Float32Array(192), hookName), method: SteeringMethod.REPLACE }] }],
     });
     const { captured } = variantOf(run, "ablated");
     expect(captured.map(({ tokenStart, tensor }) => [tokenStart, tensor?.shape])).toEqual([
       [14, [1, 192]],
       [16, [1, 192]],
     ]);
-    for (const { tensor } of captured) expect([...f32View(tensor?.data ?? new Uint8Array())].every((value) => value === 0)).toBe(true);
+    for (const { tensor } of captured) expect([...floats(tensor)].every((value) => value === 0)).toBe(true);
   });
 });

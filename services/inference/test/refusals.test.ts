@@ -1,14 +1,15 @@
 import { Code, type RpcError } from "@mistral-sae/rpc";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import { type InterventionSchema, SteeringMethod as M, StrengthUnit } from "@mistral-sae/contracts/mistral_sae/common/v1/intervention";
+import { ChatRole } from "@mistral-sae/contracts/mistral_sae/common/v1/tokens";
+import { type GenerateRequestSchema, Reduction } from "@mistral-sae/contracts/mistral_sae/inference/v1/inference";
 import { generate } from "./support/generate.ts";
+import { direction, ids, text } from "./support/messages.ts";
 import { MODEL, removeData, startService, type TestService } from "./support/service.ts";
 
-const text = { prompt: { case: "text" as const, value: "Once upon a time" } };
-const vector = (values: number[] | Float32Array, hookName = "blocks.1.hook_resid_post") => ({
-  case: "direction" as const,
-  value: { hookName, vector: { dtype: 1, shape: [values.length], data: new Uint8Array(Float32Array.from(values).buffer) } },
-});
-const ones = vector(new Float32Array(192).fill(1));
+const prompt = text("Once upon a time");
+const ones = direction(new Float32Array(192).fill(1));
 
 let service: TestService;
 beforeAll(async () => {
@@ -28,48 +29,51 @@ async function refusal(call: Promise<unknown>): Promise<RpcError> {
   );
 }
 
-type Request = Parameters<typeof generate>[1];
-const steer = (intervention: NonNullable<NonNullable<Request["variants"]>[number]["interventions"]>[number], more: Partial<Request> = {}): Request =>
-  ({ prompt: text, sampling: { maxTokens: 4 }, variants: [{ variantId: "v", interventions: [intervention] }], ...more }) as Request;
+type Request = MessageInitShape<typeof GenerateRequestSchema>;
+const steer = (intervention: MessageInitShape<typeof InterventionSchema>): Request => ({
+  prompt,
+  sampling: { maxTokens: 4 },
+  variants: [{ variantId: "v", interventions: [intervention] }],
+});
 
 describe("a request that cannot be met is refused, naming field, what was got and what was wanted:", () => {
   const at = "variants[0].interventions[0]";
   const cases: [string, Request, Code, string, RegExp][] = [
     ["no prompt", {}, Code.InvalidArgument, "", /^prompt: is not set/],
-    ["an empty list of ids", { prompt: { prompt: { case: "tokens", value: { tokenIds: [] } } } }, Code.InvalidArgument, "", /prompt.tokens.token_ids/],
-    ["an id beyond the vocabulary", { prompt: { prompt: { case: "tokens", value: { tokenIds: [1, 4096] } } } }, Code.InvalidArgument, "TOKEN_OUT_OF_VOCAB", /token_ids\[1\]: got 4096, wanted less than 4096/],
-    ["a prompt longer than the context", { prompt: { prompt: { case: "tokens", value: { tokenIds: Array.from({ length: 513 }, () => 5) } } } }, Code.InvalidArgument, "TOKEN_LIMIT", /got 513 tokens, wanted at most 512/],
-    ["a text longer than the context", { prompt: { prompt: { case: "text", value: "story ".repeat(2000) } } }, Code.InvalidArgument, "TOKEN_LIMIT", /prompt.text: got \d+ (tokens|characters)/],
-    ["more tokens than fit", { prompt: text, sampling: { maxTokens: 600 } }, Code.InvalidArgument, "TOKEN_LIMIT", /max_tokens: got 600 after a prompt of 5, wanted at most 507/],
-    ["a top_p of 0", { prompt: text, sampling: { topP: 0 } }, Code.InvalidArgument, "", /sampling.top_p: got 0, wanted more than 0/],
-    ["a temperature that is no number", { prompt: text, sampling: { temperature: Number.NaN } }, Code.InvalidArgument, "VALUE_NOT_FINITE", /sampling.temperature: got NaN/],
-    ["too many logprobs", { prompt: text, sampling: { nLogprobs: 21 } }, Code.InvalidArgument, "", /n_logprobs: got 21, wanted at most 20/],
-    ["BOS before ids", { prompt: { prompt: { case: "tokens", value: { tokenIds: [5] } }, prependBos: true } }, Code.InvalidArgument, "", /prompt.prepend_bos/],
-    ["two variants of one name", { prompt: text, variants: [{ variantId: "a" }, { variantId: "a" }] }, Code.InvalidArgument, "", /variants\[1\].variant_id: got "a" twice/],
-    ["an unknown model", { model: "models/other", prompt: text }, Code.NotFound, "RESOURCE_NOT_FOUND", /models\/other/],
-    ["a hook that does not exist", { prompt: text, captures: [{ hookName: "blocks.9.hook_resid_pre" }] }, Code.InvalidArgument, "HOOK_UNKNOWN", /captures\[0\].hook_name.*L from 0 to 3/],
-    ["a hook that cannot be read", { prompt: text, captures: [{ hookName: "blocks.1.hook_mlp_out" }] }, Code.FailedPrecondition, "HOOK_NOT_READABLE", /only the residual stream/],
-    ["a hook that cannot be written", steer({ target: vector([1], "blocks.1.attn.hook_z"), method: 1, strength: 1 }), Code.FailedPrecondition, "HOOK_NOT_WRITABLE", /attn.hook_z/],
+    ["an empty list of ids", { prompt: ids([]) }, Code.InvalidArgument, "", /prompt.tokens.token_ids/],
+    ["an id beyond the vocabulary", { prompt: ids([1, 4096]) }, Code.InvalidArgument, "TOKEN_OUT_OF_VOCAB", /token_ids\[1\]: got 4096, wanted less than 4096/],
+    ["a prompt longer than the context", { prompt: ids(Array.from({ length: 513 }, () => 5)) }, Code.InvalidArgument, "TOKEN_LIMIT", /got 513 tokens, wanted at most 512/],
+    ["a text longer than the context", { prompt: text("story ".repeat(2000)) }, Code.InvalidArgument, "TOKEN_LIMIT", /prompt.text: got \d+ (tokens|characters)/],
+    ["more tokens than fit", { prompt, sampling: { maxTokens: 600 } }, Code.InvalidArgument, "TOKEN_LIMIT", /max_tokens: got 600 after a prompt of 5, wanted at most 507/],
+    ["a top_p of 0", { prompt, sampling: { topP: 0 } }, Code.InvalidArgument, "", /sampling.top_p: got 0, wanted more than 0/],
+    ["a temperature that is no number", { prompt, sampling: { temperature: Number.NaN } }, Code.InvalidArgument, "VALUE_NOT_FINITE", /sampling.temperature: got NaN/],
+    ["too many logprobs", { prompt, sampling: { nLogprobs: 21 } }, Code.InvalidArgument, "", /n_logprobs: got 21, wanted at most 20/],
+    ["BOS before ids", { prompt: { ...ids([5]), prependBos: true } }, Code.InvalidArgument, "", /prompt.prepend_bos/],
+    ["two variants of one name", { prompt, variants: [{ variantId: "a" }, { variantId: "a" }] }, Code.InvalidArgument, "", /variants\[1\].variant_id: got "a" twice/],
+    ["an unknown model", { model: "models/other", prompt }, Code.NotFound, "RESOURCE_NOT_FOUND", /models\/other/],
+    ["a hook that does not exist", { prompt, captures: [{ hookName: "blocks.9.hook_resid_pre" }] }, Code.InvalidArgument, "HOOK_UNKNOWN", /captures\[0\].hook_name.*L from 0 to 3/],
+    ["a hook that cannot be read", { prompt, captures: [{ hookName: "blocks.1.hook_mlp_out" }] }, Code.FailedPrecondition, "HOOK_NOT_READABLE", /only the residual stream/],
+    ["a hook that cannot be written", steer({ target: direction([1], "blocks.1.attn.hook_z"), method: M.ADD, strength: 1 }), Code.FailedPrecondition, "HOOK_NOT_WRITABLE", /attn.hook_z/],
     ["no method", steer({ target: ones }), Code.InvalidArgument, "", new RegExp(`${at}.method: got 0, wanted one of ADD`.replaceAll(/[[\]]/g, "\\$&"))],
-    ["no strength", steer({ target: ones, method: 1 }), Code.InvalidArgument, "", /strength: is not set; ADD wants strength/],
-    ["a strength that does not apply", steer({ target: ones, method: 5, strength: 1 }), Code.InvalidArgument, "STEERING_FIELD_NOT_APPLICABLE", /strength: does not apply to ABLATE/],
-    ["a schedule that does not apply", steer({ target: ones, method: 4, max: 1, schedule: { schedule: { case: "decay", value: { halfLife: 2 } } } }), Code.InvalidArgument, "STEERING_FIELD_NOT_APPLICABLE", /schedule: does not apply to PROJECTION_CAP/],
-    ["a strength that is no number", steer({ target: ones, method: 1, strength: Number.NaN }), Code.InvalidArgument, "VALUE_NOT_FINITE", /strength: got NaN/],
-    ["a vector of another width", steer({ target: vector([1, 2]), method: 1, strength: 1 }), Code.InvalidArgument, "TENSOR_SIZE_MISMATCH", /vector.shape: got \[2\], wanted \[192\]/],
-    ["a vector with NaN", steer({ target: vector(new Float32Array(192).fill(Number.NaN)), method: 1, strength: 1 }), Code.InvalidArgument, "VALUE_NOT_FINITE", /vector: got NaN at element 0/],
-    ["a vector of zeros", steer({ target: vector(new Float32Array(192)), method: 1, strength: 1 }), Code.InvalidArgument, "DIRECTION_ZERO", /zeros/],
-    ["a multiple of an unknown maximum", steer({ target: ones, method: 1, strength: 1, unit: 2 }), Code.FailedPrecondition, "MAX_ACTIVATION_UNKNOWN", /steering service/],
-    ["a fraction where it has no meaning", steer({ target: ones, method: 3, strength: 1, unit: 3 }), Code.InvalidArgument, "STEERING_FIELD_NOT_APPLICABLE", /unit/],
-    ["a preset", steer({ target: { case: "preset", value: "steeringPresets/x" }, method: 1, strength: 1 }), Code.InvalidArgument, "", /presets are resolved by the steering service/],
-    ["an SAE that is not registered", steer({ target: { case: "feature", value: { sae: `${MODEL}/saes/none`, featureIndex: 0 } }, method: 7, strength: 1 }), Code.NotFound, "RESOURCE_NOT_FOUND", /saes\/none/],
-    ["a position beyond the prompt", steer({ target: ones, method: 1, strength: 1, positions: { include: { promptPositions: [5] } } }), Code.InvalidArgument, "POSITION_OUT_OF_RANGE", /got 5, wanted -5 to 4/],
-    ["a selector that matches nothing", steer({ target: ones, method: 1, strength: 1, positions: { include: { tokenIds: [] } } }), Code.InvalidArgument, "SELECTOR_EMPTY", /positions: selects no position/],
-    ["only BOS, which is skipped", steer({ target: ones, method: 1, strength: 1, positions: { include: { promptPositions: [0] } } }), Code.InvalidArgument, "SELECTOR_EMPTY", /special tokens are skipped/],
-    ["roles of a plain text", steer({ target: ones, method: 1, strength: 1, positions: { include: { roles: [2] } } }), Code.InvalidArgument, "STEERING_FIELD_NOT_APPLICABLE", /roles need a prompt given as chat/],
-    ["a condition", steer({ target: ones, method: 1, strength: 1, conditions: [{ threshold: 1 }] }), Code.Unimplemented, "UNIMPLEMENTED", /conditions/],
+    ["no strength", steer({ target: ones, method: M.ADD }), Code.InvalidArgument, "", /strength: is not set; ADD wants strength/],
+    ["a strength that does not apply", steer({ target: ones, method: M.ABLATE, strength: 1 }), Code.InvalidArgument, "STEERING_FIELD_NOT_APPLICABLE", /strength: does not apply to ABLATE/],
+    ["a schedule that does not apply", steer({ target: ones, method: M.PROJECTION_CAP, max: 1, schedule: { schedule: { case: "decay", value: { halfLife: 2 } } } }), Code.InvalidArgument, "STEERING_FIELD_NOT_APPLICABLE", /schedule: does not apply to PROJECTION_CAP/],
+    ["a strength that is no number", steer({ target: ones, method: M.ADD, strength: Number.NaN }), Code.InvalidArgument, "VALUE_NOT_FINITE", /strength: got NaN/],
+    ["a vector of another width", steer({ target: direction([1, 2]), method: M.ADD, strength: 1 }), Code.InvalidArgument, "TENSOR_SIZE_MISMATCH", /vector.shape: got \[2\], wanted \[192\]/],
+    ["a vector with NaN", steer({ target: direction(new Float32Array(192).fill(Number.NaN)), method: M.ADD, strength: 1 }), Code.InvalidArgument, "VALUE_NOT_FINITE", /vector: got NaN at element 0/],
+    ["a vector of zeros", steer({ target: direction(new Float32Array(192)), method: M.ADD, strength: 1 }), Code.InvalidArgument, "DIRECTION_ZERO", /zeros/],
+    ["a multiple of an unknown maximum", steer({ target: ones, method: M.ADD, strength: 1, unit: StrengthUnit.MAX_ACTIVATION }), Code.FailedPrecondition, "MAX_ACTIVATION_UNKNOWN", /steering service/],
+    ["a fraction where it has no meaning", steer({ target: ones, method: M.ORTHOGONAL, strength: 1, unit: StrengthUnit.RESID_NORM_FRACTION }), Code.InvalidArgument, "STEERING_FIELD_NOT_APPLICABLE", /unit/],
+    ["a preset", steer({ target: { case: "preset", value: "steeringPresets/x" }, method: M.ADD, strength: 1 }), Code.InvalidArgument, "", /presets are resolved by the steering service/],
+    ["an SAE that is not registered", steer({ target: { case: "feature", value: { sae: `${MODEL}/saes/none`, featureIndex: 0 } }, method: M.FEATURE_SET, strength: 1 }), Code.NotFound, "RESOURCE_NOT_FOUND", /saes\/none/],
+    ["a position beyond the prompt", steer({ target: ones, method: M.ADD, strength: 1, positions: { include: { promptPositions: [5] } } }), Code.InvalidArgument, "POSITION_OUT_OF_RANGE", /got 5, wanted -5 to 4/],
+    ["a selector that matches nothing", steer({ target: ones, method: M.ADD, strength: 1, positions: { include: { tokenIds: [] } } }), Code.InvalidArgument, "SELECTOR_EMPTY", /positions: selects no position/],
+    ["only BOS, which is skipped", steer({ target: ones, method: M.ADD, strength: 1, positions: { include: { promptPositions: [0] } } }), Code.InvalidArgument, "SELECTOR_EMPTY", /special tokens are skipped/],
+    ["roles of a plain text", steer({ target: ones, method: M.ADD, strength: 1, positions: { include: { roles: [ChatRole.USER] } } }), Code.InvalidArgument, "STEERING_FIELD_NOT_APPLICABLE", /roles need a prompt given as chat/],
+    ["a condition", steer({ target: ones, method: M.ADD, strength: 1, conditions: [{ threshold: 1 }] }), Code.Unimplemented, "UNIMPLEMENTED", /conditions/],
     [
       "two edits of one direction",
-      { prompt: text, variants: [{ variantId: "v", interventions: [{ id: "a", target: ones, method: 1, strength: 1 }, { id: "b", target: ones, method: 5 }] }] },
+      { prompt, variants: [{ variantId: "v", interventions: [{ id: "a", target: ones, method: M.ADD, strength: 1 }, { id: "b", target: ones, method: M.ABLATE }] }] },
       Code.InvalidArgument,
       "CONFLICTING_INTERVENTIONS",
       /"b" and "a" edit the same thing/,
@@ -79,23 +83,23 @@ describe("a request that cannot be met is refused, naming field, what was got an
     const error = await refusal(generate(service, request));
     expect(error.message).toMatch(message);
     expect(error.code).toBe(code);
-    if (reason !== "") expect(error.reason).toBe(reason);
-    if (code === Code.InvalidArgument) expect(error.violations[0]?.field).not.toBe("");
+    expect(error.reason).toMatch(reason === "" ? /./ : new RegExp(`^${reason}$`));
+    expect(error.violations.length > 0).toBe(code === Code.InvalidArgument);
   });
 
   it("a Forward without hooks", async () => {
-    const call = service.inference.forward({ prompts: [text] })[Symbol.asyncIterator]().next();
+    const call = service.inference.forward({ prompts: [prompt] })[Symbol.asyncIterator]().next();
     expect((await refusal(call)).message).toMatch(/hook_names: got none/);
   });
 
   it("a reduction that does not exist", async () => {
-    const call = service.inference.forward({ prompts: [text], hookNames: ["blocks.0.hook_resid_pre"], reduction: 9 })[Symbol.asyncIterator]().next();
+    const call = service.inference.forward({ prompts: [prompt], hookNames: ["blocks.0.hook_resid_pre"], reduction: 9 as Reduction })[Symbol.asyncIterator]().next();
     expect((await refusal(call)).message).toMatch(/reduction: got 9/);
   });
 
   it("whole rows of logits beyond what an answer holds", async () => {
-    const prompt = { prompt: { case: "tokens" as const, value: { tokenIds: Array.from({ length: 300 }, () => 5) } } };
-    const error = await refusal(service.inference.getLogits({ prompt, positions: Array.from({ length: 300 }, (_, i) => i) }));
+    const long = ids(Array.from({ length: 300 }, () => 5));
+    const error = await refusal(service.inference.getLogits({ prompt: long, positions: Array.from({ length: 300 }, (_, i) => i) }));
     expect(error.message).toMatch(/positions: got 300, wanted at most 192 whole rows/);
   });
 });

@@ -56,7 +56,8 @@ export class Scheduler {
   admit(): Ticket {
     if (this.#closed !== undefined) throw this.#closed;
     const waiting = this.#queue.length + this.#tickets;
-    if (waiting >= this.#limits.maxQueued) {
+    // A generation takes at least one row: what the free rows can take at once does not wait.
+    if (waiting >= this.#limits.maxQueued + Math.max(0, this.#limits.maxRows - this.#rowsInUse)) {
       throw resourceExhausted("CONCURRENCY_LIMIT", `${waiting} generations wait already, ${this.#limits.maxQueued} may; try again later`, RETRY_MS);
     }
     this.#tickets++;

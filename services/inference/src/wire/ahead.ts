@@ -30,7 +30,7 @@ export async function* ahead<T>(source: AsyncIterable<T>, depth: number): AsyncG
  */
 export async function* inOrder<T, R>(source: AsyncIterable<T>, depth: number, work: (item: T) => Promise<R>): AsyncGenerator<R> {
   const iterator = source[Symbol.asyncIterator]();
-  const pending: Promise<R>[] = [];
+  let pending: readonly Promise<R>[] = [];
   let reading: Promise<IteratorResult<T>> | undefined;
   let ended = false;
   try {
@@ -50,10 +50,10 @@ export async function* inOrder<T, R>(source: AsyncIterable<T>, depth: number, wo
         }
         const working = work(item.value);
         working.catch(() => undefined);
-        pending.push(working);
+        pending = [...pending, working];
       } else {
         const result = await (first as Promise<R>);
-        pending.splice(0, 1);
+        pending = pending.slice(1);
         yield result;
       }
     }
