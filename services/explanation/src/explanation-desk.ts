@@ -66,7 +66,7 @@ export class ExplanationDesk {
    */
   async explainAll(sae: string, features: readonly number[], method: Method, force: boolean, work: WorkContext): Promise<void> {
     const { signal, operation } = work;
-    const before = this.store.find(sae, features, method.id);
+    const before = this.store.find(sae, features, method.id, method.version);
     const wanted = features.filter((feature) => {
       const stored = before.get(feature);
       if (stored === undefined) return true;
@@ -75,7 +75,7 @@ export class ExplanationDesk {
       return !own && (force || stored.explanation.status !== ExplanationStatus.OK);
     });
     if (wanted.length > 0) await this.#make(sae, wanted, method, work);
-    await this.#publish([...this.store.find(sae, features, method.id).values()], signal);
+    await this.#publish([...this.store.find(sae, features, method.id, method.version).values()], signal);
   }
 
   async #make(sae: string, features: readonly number[], method: Method, work: WorkContext): Promise<void> {
@@ -84,7 +84,7 @@ export class ExplanationDesk {
     if (explainer === undefined || chosen === undefined) {
       const made = await this.maker.local(sae, features, method, signal);
       const entries = made.map((explanation, i) => ({ key: { sae, feature: features[i] ?? 0, id: method.id }, explanation }));
-      this.store.put(entries, operation);
+      this.store.put(entries, method.version, operation);
       return;
     }
     const asked: Method & { readonly explainer: Explainer; readonly chosen: ChosenModel } = { ...method, explainer, chosen };
@@ -93,7 +93,7 @@ export class ExplanationDesk {
       try {
         const make = async (): Promise<Explanation> => await this.maker.byLanguageModel(sae, page, asked, spending, signal);
         const explanation = await (gate === undefined ? make() : gate.run(signal, make));
-        this.store.put([{ key: { sae, feature: page.featureIndex, id: method.id }, explanation }], operation);
+        this.store.put([{ key: { sae, feature: page.featureIndex, id: method.id }, explanation }], method.version, operation);
       } catch (error) {
         if (!(error instanceof BudgetSpent)) throw error;
       }

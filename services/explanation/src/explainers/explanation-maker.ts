@@ -28,6 +28,8 @@ export interface Method {
   readonly chosen: ChosenModel | undefined;
   /** Last segment of the names of the explanations that it makes. */
   readonly id: string;
+  /** Of the index that it reads: explanations made from another one are made anew, under the same names. */
+  readonly version: string;
 }
 
 /** What one attempt at explaining came to. */
@@ -63,8 +65,8 @@ export class ExplanationMaker {
     const version = await this.#source.version(sae, signal);
     const { templateSha256 } = templateOf(explainer);
     const endpoint = chosen?.languageModel.endpoint ?? "";
-    const id = contentId(resolved.explanationType, version, templateSha256, endpoint, madeBy(resolved));
-    return { config: resolved, explainer, chosen, id };
+    const id = contentId(resolved.explanationType, templateSha256, endpoint, madeBy(resolved));
+    return { config: resolved, explainer, chosen, id, version };
   }
 
   /** Explains features without a language model, at most 128 at a time. */

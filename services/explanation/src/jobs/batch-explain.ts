@@ -31,9 +31,9 @@ export function batchExplainJob(desk: ExplanationDesk): Job {
     plan: async (request, ctx) => {
       const { parent, featureIndices } = request;
       const features = featureIndices.length > 0 ? [...new Set(featureIndices)].sort((a, b) => a - b) : await desk.source.liveFeatures(parent, ctx.signal);
-      // Another index in the middle of the operation would give its explanations other names.
+      // Another index in the middle of the operation does not make it begin anew.
       const method = await desk.maker.method(parent, request.config, ctx.signal);
-      ctx.state.set("id", method.id);
+      ctx.state.set("version", method.version);
       beginStage(ctx, "explain", "features", features.length);
       return chunks(features, featuresPerCall);
     },
@@ -42,9 +42,9 @@ export function batchExplainJob(desk: ExplanationDesk): Job {
       const work = operations.begin(ctx, maxCostUsd, config?.maxConcurrency ?? 0, async () => await desk.maker.method(parent, config, ctx.signal));
       const resolved = await work.method;
       if (resolved === undefined) throw new Error("an operation that explains has no method");
-      const method: Method = { ...resolved, id: String(ctx.state.get("id")) };
+      const method: Method = { ...resolved, version: String(ctx.state.get("version")) };
       await desk.explainAll(parent, features, method, false, work);
-      const counts = count(desk, parent, features, method.id, ctx);
+      const counts = count(desk, parent, features, method, ctx);
       advance(ctx, "explain", "features", features.length);
       return counts;
     },
@@ -52,9 +52,9 @@ export function batchExplainJob(desk: ExplanationDesk): Job {
       const { parent, score } = request;
       if (score !== undefined) {
         const work = operations.begin(ctx, request.maxCostUsd, score.maxConcurrency);
-        const id = String(ctx.state.get("id"));
+        const { id } = await desk.maker.method(parent, request.config, ctx.signal);
         const features = request.featureIndices.length > 0 ? request.featureIndices : await desk.source.liveFeatures(parent, ctx.signal);
-        const made = [...desk.store.find(parent, features, id).values()].filter(({ explanation }) => explanation.status === ExplanationStatus.OK);
+        const made = [...desk.store.find(parent, features, id, String(ctx.state.get("version"))).values()].filter(({ explanation }) => explanation.status === ExplanationStatus.OK);
         beginStage(ctx, "score", "explanations", made.length);
         ctx.state.set("score.done", 0);
         let unscored = 0;
@@ -84,9 +84,9 @@ export function batchExplainJob(desk: ExplanationDesk): Job {
   });
 }
 
-function count(desk: ExplanationDesk, sae: string, features: readonly number[], id: string, ctx: JobContext): Counts {
+function count(desk: ExplanationDesk, sae: string, features: readonly number[], { id, version }: Method, ctx: JobContext): Counts {
   const counts = { ok: 0, failed: 0, skipped: 0, existing: 0 };
-  const found = desk.store.find(sae, features, id);
+  const found = desk.store.find(sae, features, id, version);
   for (const feature of features) {
     const stored = found.get(feature);
     if (stored === undefined) counts.skipped += 1;

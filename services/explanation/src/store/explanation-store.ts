@@ -20,6 +20,8 @@ export interface StoredExplanation {
   readonly explanation: Explanation;
   /** The operation that made it; undefined for a single call. */
   readonly operation: string | undefined;
+  /** Of the index that it was made from. */
+  readonly version: string;
 }
 
 /** Where a page of explanations goes on. */
@@ -53,26 +55,26 @@ export class ExplanationStore {
     return rows.map((row) => this.#stored(row))[0];
   }
 
-  /** Those of the given features that have an explanation with this id, by feature. */
-  find(sae: string, features: readonly number[], id: string): Map<number, StoredExplanation> {
+  /** Those of the given features that have an explanation with this id, made from this version, by feature. */
+  find(sae: string, features: readonly number[], id: string, version: string): Map<number, StoredExplanation> {
     const found = new Map<number, StoredExplanation>();
     for (const feature of features) {
       const stored = this.get({ sae, feature, id });
-      if (stored !== undefined) found.set(feature, stored);
+      if (stored?.version === version) found.set(feature, stored);
     }
     return found;
   }
 
   /** Stores all or none; one of the same name is replaced, its scores and votes go. */
-  put(entries: readonly { readonly key: ExplanationKey; readonly explanation: Explanation }[], operation?: string): void {
-    const sql = "insert into explanations (sae, feature, id, message, status, operation, create_ms) values (?, ?, ?, ?, ?, ?, ?)";
+  put(entries: readonly { readonly key: ExplanationKey; readonly explanation: Explanation }[], version: string, operation?: string): void {
+    const sql = "insert into explanations (sae, feature, id, message, status, version, operation, create_ms) values (?, ?, ?, ?, ?, ?, ?, ?)";
     this.#transaction(() => {
       for (const { key, explanation } of entries) {
         const message = toBinary(ExplanationSchema, explanation);
         const { status, createTime } = explanation;
         const createMs = createTime === undefined ? 0 : Number(createTime.seconds) * 1000 + Math.floor(createTime.nanos / 1e6);
         this.#run("delete from explanations where sae = ? and feature = ? and id = ?", key.sae, key.feature, key.id);
-        this.#run(sql, key.sae, key.feature, key.id, message, status, operation ?? null, createMs);
+        this.#run(sql, key.sae, key.feature, key.id, message, status, version, operation ?? null, createMs);
       }
     });
   }
@@ -163,7 +165,7 @@ export class ExplanationStore {
     explanation.name = explanationName(key);
     explanation.scores = scores.map(({ message }) => fromBinary(ScoreSchema, bytes(message)));
     explanation.votes = BigInt(Number(votes[0]?.["votes"] ?? 0));
-    return { key, explanation, operation: text(row["operation"]) };
+    return { key, explanation, operation: text(row["operation"]), version: String(row["version"]) };
   }
 
   #all(sql: string, ...values: SQLInputValue[]): Row[] {

@@ -6,6 +6,7 @@ create table if not exists explanations (
   id text not null,
   message blob not null,
   status integer not null,
+  version text not null,
   operation text,
   create_ms integer not null,
   primary key (sae, feature, id)
