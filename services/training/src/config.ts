@@ -15,6 +15,8 @@ export interface TrainingServiceConfig {
   readonly operationsInParallel: number;
   /** Memory for the rows of a shuffle buffer whose size no request names, MiB. */
   readonly bufferMib: number;
+  /** Bytes of an activation shard's rows, about, MiB: large enough for the disk, small enough to lose little at a kill. */
+  readonly shardMib: number;
   /** How long the inference service may be away before a run fails, seconds. */
   readonly patienceSeconds: number;
 }
@@ -27,6 +29,7 @@ export const trainingDefaults: TrainingServiceConfig = {
   operationsInParallel: 1,
   // Fixed where memory allows, because the size decides the order of rows and with it the weights.
   bufferMib: Math.min(2048, Math.floor(totalmem() / 4 / (1 << 20))),
+  shardMib: 24,
   patienceSeconds: 300,
 };
 
@@ -42,6 +45,7 @@ export function readConfig(env: Environment): TrainingServiceConfig {
     threads: count(env, "MISTRAL_SAE_THREADS", trainingDefaults.threads),
     operationsInParallel: count(env, "MISTRAL_SAE_TRAINING_PARALLEL", trainingDefaults.operationsInParallel),
     bufferMib: count(env, "MISTRAL_SAE_TRAINING_BUFFER_MIB", trainingDefaults.bufferMib),
+    shardMib: count(env, "MISTRAL_SAE_TRAINING_SHARD_MIB", trainingDefaults.shardMib),
     patienceSeconds: count(env, "MISTRAL_SAE_TRAINING_PATIENCE_SECONDS", trainingDefaults.patienceSeconds),
   };
 }

@@ -26,7 +26,7 @@ const REQUEST_PATIENCE_MS = 5000;
 export async function openTraining(config: TrainingServiceConfig): Promise<OpenTraining> {
   const folder = new DataFolder(config.data);
   const store = new RunStore(folder.catalogue);
-  const dependencies: JobDependencies = { store, folder, inference: config.inference, patienceMs: config.patienceSeconds * 1000 };
+  const dependencies: JobDependencies = { store, folder, inference: config.inference, patienceMs: config.patienceSeconds * 1000, shardBytes: config.shardMib * 2 ** 20 };
   const engine = await JobEngine.open({
     service: "training",
     path: folder.ledger,

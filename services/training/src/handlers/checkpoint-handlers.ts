@@ -22,7 +22,7 @@ export function checkpointHandlers({ engine, folder }: TrainingParts, rowOf: (na
           step: BigInt(step),
           sizeBytes: BigInt(bytes),
           digest: sha256,
-          createTime: timestampFromMs((await stat(path)).mtimeMs),
+          createTime: timestampFromMs(Math.round((await stat(path)).mtimeMs)),
         })),
       );
       const { rows, nextPageToken } = pageOf(checkpoints, request, ({ name }) => name, request.parent);

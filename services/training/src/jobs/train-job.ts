@@ -29,12 +29,12 @@ export interface JobDependencies {
   /** host:port of the inference service. */
   readonly inference: string;
   readonly patienceMs: number;
+  /** Bytes of a shard's rows, about. */
+  readonly shardBytes: number;
 }
 
 export const TRAIN_KIND = "train-sae";
 
-/** Bytes of a shard's rows, about: large enough for the disk, small enough to lose little at a kill. */
-const SHARD_BYTES = 24 << 20;
 const LEAST_SHARD_TOKENS = 1024;
 
 /** A training run as a job of three stages in a row: harvest, train, evaluate. Each takes up where it was stopped. */
@@ -61,11 +61,11 @@ export function trainJob(dependencies: JobDependencies): Job {
   });
 }
 
-async function harvestStage(run: RunRow, { store, folder, inference, patienceMs }: JobDependencies, ctx: JobContext): Promise<void> {
+async function harvestStage(run: RunRow, { store, folder, inference, patienceMs, shardBytes }: JobDependencies, ctx: JobContext): Promise<void> {
   ctx.progress({ stage: Stage.harvest, doneUnits: run.tokensHarvested, totalUnits: run.tokensToHarvest, unit: "tokens" });
   await requireSameCorpus(run, ctx.signal);
   const task: HarvestTask = {
-    plan: { store: folder.activations, source: sourceOf(run), corpus: corpusSourceOf(run.config.corpus), bosTokenId: run.model.bosTokenId, rowsWanted: Number(run.config.trainingTokens) },
+    plan: { store: folder.activations, source: sourceOf(run, shardBytes), corpus: corpusSourceOf(run.config.corpus), bosTokenId: run.model.bosTokenId, rowsWanted: Number(run.config.trainingTokens) },
     peer: peerOf(run, inference, patienceMs),
   };
   const listener = stageListener(ctx, {
@@ -82,9 +82,9 @@ async function harvestStage(run: RunRow, { store, folder, inference, patienceMs 
   store.update(run.id, { tokensHarvested: harvested.rows, tokensToHarvest: harvested.rows });
 }
 
-async function trainStage(run: RunRow, { store, folder }: JobDependencies, ctx: JobContext): Promise<void> {
+async function trainStage(run: RunRow, { store, folder, shardBytes }: JobDependencies, ctx: JobContext): Promise<void> {
   const { config, model } = run;
-  const source = sourceOf(run);
+  const source = sourceOf(run, shardBytes);
   const set = new ShardSet(folder.activations, activationKey(source), source);
   const shards = await set.finished(Number(config.trainingTokens));
   const plan: TrainPlan = {
@@ -130,9 +130,9 @@ async function evaluateStage(run: RunRow, { store, folder, inference, patienceMs
 }
 
 /** What decides a run's rows. */
-export function sourceOf({ config, model, corpus }: RunRow): ActivationSource {
+function sourceOf({ config, model, corpus }: RunRow, shardBytes: number): ActivationSource {
   const dtype = storedDType(config);
-  const shardTokens = Math.max(LEAST_SHARD_TOKENS, Math.floor(SHARD_BYTES / (model.width * DTYPE_BYTES[dtype])));
+  const shardTokens = Math.max(LEAST_SHARD_TOKENS, Math.floor(shardBytes / (model.width * DTYPE_BYTES[dtype])));
   return { modelDigest: model.digest, hookName: config.hookName, corpus, contextSize: config.contextSize, dtype, width: model.width, shardTokens, documents: "trained-on" };
 }
 
