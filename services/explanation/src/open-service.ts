@@ -16,7 +16,7 @@ import { ExplanationStore } from "./store/explanation-store.ts";
 export interface OpenExplanationService {
   readonly implementations: readonly ServiceImplementation[];
   readonly engine: JobEngine;
-  close(): Promise<void>;
+  readonly close: () => Promise<void>;
 }
 
 /** Opens store and job engine under `config.data`. Jobs left by a former process wait for `engine.recover()`. */
