@@ -91,6 +91,12 @@ export function integerList(bounds: NumberBounds = {}): (text: string, before?: 
   return (text, before) => [...(before ?? []), ...text.split(",").map((part) => one(part.trim()))];
 }
 
+/** An option parser for a list of numbers joined by commas. */
+export function decimalList(bounds: NumberBounds = {}): (text: string) => readonly number[] {
+  const one = decimal(bounds);
+  return (text) => text.split(",").map((part) => one(part.trim()));
+}
+
 /** An option parser for an option that may be given again. */
 export function repeated(text: string, before?: readonly string[]): readonly string[] {
   return [...(before ?? []), text];

@@ -2,13 +2,17 @@ import { Command } from "commander";
 import { existsSync } from "node:fs";
 import { DEFAULT_ADDRESS, run } from "./command.ts";
 import { registerDemoCommand } from "./commands/demo.ts";
-import { registerExplainCommands } from "./commands/explain.ts";
+import { registerExplainCommand } from "./commands/explain.ts";
 import { registerGenerateCommand } from "./commands/generate.ts";
 import { registerIndexCommands } from "./commands/index-verbs.ts";
 import { registerJobsCommands } from "./commands/jobs.ts";
 import { registerRemoteModelCommands } from "./commands/model-remote.ts";
+import { registerSaeCommands } from "./commands/sae.ts";
+import { registerSaeEvaluateCommand } from "./commands/sae-evaluate.ts";
 import { registerRemoteSaeCommands } from "./commands/sae-remote.ts";
+import { registerScoreCommand } from "./commands/score.ts";
 import { registerSteerCommands } from "./commands/steer.ts";
+import { registerTrainCommands } from "./commands/train.ts";
 import { registerUpCommand } from "./commands/up.ts";
 
 const EXAMPLES = `
@@ -38,16 +42,20 @@ export async function buildProgram(): Promise<Command> {
   registerUpCommand(program);
   registerRemoteModelCommands(program);
   registerGenerateCommand(program);
+  registerTrainCommands(program);
+  registerSaeCommands(program);
   registerRemoteSaeCommands(program);
+  registerSaeEvaluateCommand(program);
   registerIndexCommands(program);
-  registerExplainCommands(program);
+  registerExplainCommand(program);
+  registerScoreCommand(program);
   registerSteerCommands(program);
   registerJobsCommands(program);
   program
     .command("bench")
     .description("How to measure: the benchmarks run from the clone.")
     .action(run(async ({ output }) => output.result({ command: "npm run bench" }, () => "npm run bench -- training    (or inference, index, …; see tools/bench)")));
-  for (const [file, name] of [["model", "registerModelCommands"], ["sae", "registerSaeCommands"], ["train", "registerTrainCommands"]] as const) {
+  for (const [file, name] of [["model", "registerModelCommands"]] as const) {
     const url = new URL(`commands/${file}.ts`, import.meta.url);
     if (!existsSync(url)) continue;
     const module = (await import(url.href)) as Record<string, (program: Command) => void>;
