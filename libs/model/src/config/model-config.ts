@@ -66,7 +66,7 @@ function parseModelConfig(config: Fields | undefined, generation: Fields | undef
   const dModel = config.integer("hidden_size", 1, limits.width);
   const nHeads = config.integer("num_attention_heads", 1, limits.heads);
   const dHead = config.optionalInteger("head_dim", 2, limits.width) ?? evenShare(config, dModel, nHeads);
-  if (dHead % 2 !== 0) throw config.error("head_dim", "rotary embedding needs an even width of a head", dHead, "an even number");
+  if (dHead % 8 !== 0) throw config.error("head_dim", "the attention operator of onnxruntime cannot take this width of a head", dHead, "a multiple of 8");
   const nKeyValueHeads = config.optionalInteger("num_key_value_heads", 1, limits.heads) ?? nHeads;
   if (nHeads % nKeyValueHeads !== 0) throw config.error("num_key_value_heads", "query heads cannot be shared out evenly", nKeyValueHeads, `a divisor of ${nHeads}`);
   const activation = config.optionalString("hidden_act") ?? "silu";

@@ -1,0 +1,117 @@
+import { openWeights } from "@mistral-sae/tensor";
+import { readModelConfig, type ModelConfig } from "../../src/config/model-config.ts";
+
+/** Changes the residual rows [T][d] after `point` layers, in place. */
+export type ResidualHook = (point: number, rows: number[][]) => void;
+
+type Matrix = (name: string) => { readonly values: Float32Array; readonly width: number };
+
+/**
+ * Mistral by its formulas, in double precision and without any engine: what the graph is checked against. Slow; for a
+ * few dozen tokens of a small model.
+ */
+export class ReferenceModel {
+  readonly config: ModelConfig;
+  readonly #weights: ReadonlyMap<string, { readonly values: Float32Array; readonly width: number }>;
+
+  private constructor(config: ModelConfig, weights: ReadonlyMap<string, { readonly values: Float32Array; readonly width: number }>) {
+    this.config = config;
+    this.#weights = weights;
+  }
+
+  static async open(modelDir: string): Promise<ReferenceModel> {
+    const config = await readModelConfig(modelDir);
+    await using weights = await openWeights(modelDir);
+    const all = new Map<string, { values: Float32Array; width: number }>();
+    for (const [name, { shape }] of weights.tensors) all.set(name, { values: await weights.readF32(name), width: shape.at(-1) ?? 1 });
+    return new ReferenceModel(config, all);
+  }
+
+  /** Logits [T][V] and the residuals before each layer and after the last, [L + 1][T][d], after the hook. */
+  forward(tokens: readonly number[], hook: ResidualHook = () => undefined): { logits: number[][]; residuals: number[][][] } {
+    const { nLayers, dModel } = this.config;
+    const get: Matrix = (name) => {
+      const weight = this.#weights.get(name);
+      if (weight === undefined) throw new Error(`no weight ${name}`);
+      return weight;
+    };
+    const table = get("model.embed_tokens.weight").values;
+    let rows = tokens.map((token) => [...table.subarray(token * dModel, (token + 1) * dModel)]);
+    const residuals: number[][][] = [];
+    const keep = (point: number): void => {
+      hook(point, rows);
+      residuals.push(rows.map((row) => [...row]));
+    };
+    keep(0);
+    for (let layer = 0; layer < nLayers; layer++) {
+      rows = this.#layer(get, `model.layers.${layer}`, rows);
+      keep(layer + 1);
+    }
+    return { logits: rows.map((row) => this.head(row)), residuals };
+  }
+
+  /** Logits of one residual row at the end of the layers. */
+  head(row: readonly number[]): number[] {
+    const name = this.config.tiedEmbeddings ? "model.embed_tokens.weight" : "lm_head.weight";
+    return multiply(this.#weights.get(name)!, this.#norm(row, this.#weights.get("model.norm.weight")!.values));
+  }
+
+  #norm(row: readonly number[], weight: Float32Array): number[] {
+    const scale = 1 / Math.sqrt(row.reduce((sum, x) => sum + x * x, 0) / row.length + this.config.normEpsilon);
+    return row.map((x, i) => x * scale * weight[i]!);
+  }
+
+  #layer(get: Matrix, prefix: string, rows: readonly (readonly number[])[]): number[][] {
+    const { nHeads, nKeyValueHeads, dHead, slidingWindow } = this.config;
+    const normed = rows.map((row) => this.#norm(row, get(`${prefix}.input_layernorm.weight`).values));
+    const project = (name: string): number[][] => normed.map((row) => multiply(get(`${prefix}.self_attn.${name}_proj.weight`), row));
+    const query = project("q").map((row, position) => this.#rotate(row, position));
+    const key = project("k").map((row, position) => this.#rotate(row, position));
+    const value = project("v");
+    return rows.map((row, t) => {
+      const attended: number[] = [];
+      for (let head = 0; head < nHeads; head++) {
+        const shared = Math.floor(head / (nHeads / nKeyValueHeads)) * dHead;
+        const first = slidingWindow === undefined ? 0 : Math.max(0, t - slidingWindow + 1);
+        const scores: number[] = [];
+        for (let s = first; s <= t; s++) {
+          let dot = 0;
+          for (let i = 0; i < dHead; i++) dot += query[t]![head * dHead + i]! * key[s]![shared + i]!;
+          scores.push(dot / Math.sqrt(dHead));
+        }
+        const most = Math.max(...scores);
+        const weights = scores.map((score) => Math.exp(score - most));
+        const total = weights.reduce((a, b) => a + b, 0);
+        for (let i = 0; i < dHead; i++) attended.push(weights.reduce((sum, w, s) => sum + (w / total) * value[first + s]![shared + i]!, 0));
+      }
+      const output = multiply(get(`${prefix}.self_attn.o_proj.weight`), attended);
+      const middle = row.map((x, i) => x + output[i]!);
+      const inner = this.#norm(middle, get(`${prefix}.post_attention_layernorm.weight`).values);
+      const gate = multiply(get(`${prefix}.mlp.gate_proj.weight`), inner);
+      const up = multiply(get(`${prefix}.mlp.up_proj.weight`), inner);
+      const down = multiply(get(`${prefix}.mlp.down_proj.weight`), gate.map((x, i) => (x / (1 + Math.exp(-x))) * up[i]!));
+      return middle.map((x, i) => x + down[i]!);
+    });
+  }
+
+  #rotate(row: readonly number[], position: number): number[] {
+    const { dHead, ropeTheta } = this.config;
+    const half = dHead / 2;
+    return row.map((x, i) => {
+      const within = i % dHead;
+      const angle = position * ropeTheta ** (-(2 * (within % half)) / dHead);
+      const partner = within < half ? -row[i + half]! : row[i - half]!;
+      return x * Math.cos(angle) + partner * Math.sin(angle);
+    });
+  }
+}
+
+function multiply({ values, width }: { readonly values: Float32Array; readonly width: number }, x: readonly number[]): number[] {
+  const out: number[] = [];
+  for (let at = 0; at < values.length; at += width) {
+    let sum = 0;
+    for (let i = 0; i < width; i++) sum += values[at + i]! * x[i]!;
+    out.push(sum);
+  }
+  return out;
+}
