@@ -2,7 +2,7 @@ import type { DescMethod, DescService } from "@bufbuild/protobuf";
 import { type CallOptions, type Client, ConnectError, createClient as createConnectClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { clientCalls, type ObservedCall } from "@mistral-sae/telemetry";
-import type { RpcError } from "./errors.ts";
+import { Code, RpcError } from "./errors.ts";
 import { toRpcError } from "./status.ts";
 
 export type { CallOptions, Client };
@@ -41,6 +41,9 @@ export function createClient<S extends DescService>(service: S, address: string,
   return outer as unknown as Client<S>;
 }
 
+/** After which a caller may try again whose peer is not there. */
+const RETRY_DELAY_MS = 1000;
+
 type AnyCall = (request: unknown, options?: CallOptions) => unknown;
 
 /** The call with its span, its trace context on the wire and its failures as RpcError. */
@@ -58,7 +61,7 @@ function observed(method: DescMethod, address: string, call: AnyCall): AnyCall {
         observation(undefined);
         return reply;
       } catch (error) {
-        throw failure(observation, error);
+        throw failure(observation, error, given?.signal);
       }
     };
   }
@@ -67,23 +70,41 @@ function observed(method: DescMethod, address: string, call: AnyCall): AnyCall {
     // Connect leaves a stream running whose reader stops early: the far side is told by an abort.
     const stopped = new AbortController();
     const signal = given?.signal === undefined ? stopped.signal : AbortSignal.any([given.signal, stopped.signal]);
-    return iterate(call(request, { ...options, signal }) as AsyncIterable<unknown>, observation, stopped);
+    return iterate(call(request, { ...options, signal }) as AsyncIterable<unknown>, observation, stopped, given?.signal);
   };
 }
 
-async function* iterate(messages: AsyncIterable<unknown>, observation: ObservedCall, stopped: AbortController): AsyncIterable<unknown> {
+async function* iterate(
+  messages: AsyncIterable<unknown>,
+  observation: ObservedCall,
+  stopped: AbortController,
+  signal: AbortSignal | undefined,
+): AsyncIterable<unknown> {
   try {
     yield* messages;
   } catch (error) {
-    throw failure(observation, error);
+    throw failure(observation, error, signal);
   } finally {
     observation(undefined);
     stopped.abort();
   }
 }
 
-function failure(observation: ObservedCall, error: unknown): RpcError {
-  const rpcError = toRpcError(ConnectError.from(error));
+function failure(observation: ObservedCall, error: unknown, signal: AbortSignal | undefined): RpcError {
+  const connectError = ConnectError.from(error);
+  const rpcError = connectionLost(connectError, signal)
+    ? new RpcError(Code.Unavailable, connectError.rawMessage, { reason: "CONNECTION_LOST", retryDelayMs: RETRY_DELAY_MS, cause: connectError })
+    : toRpcError(connectError);
   observation(rpcError);
   return rpcError;
+}
+
+/** Whether the far side is not there or vanished in the middle of the call, which connect tells as CANCELLED, ABORTED or INTERNAL. */
+function connectionLost(error: ConnectError, signal: AbortSignal | undefined): boolean {
+  if (error.isWireError || signal?.aborted === true) return false;
+  if (error.code === Code.Unavailable || error.rawMessage.startsWith("http/2 stream closed")) return true;
+  for (let cause = error.cause; cause instanceof Error; cause = cause.cause) {
+    if ("code" in cause && /^(?:ERR_HTTP2_|ECONNRESET$|EPIPE$)/.test(String(cause.code))) return true;
+  }
+  return false;
 }

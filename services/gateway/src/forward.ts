@@ -1,5 +1,5 @@
 import type { DescMethod, DescService } from "@bufbuild/protobuf";
-import { Code, createClient, RpcError, unavailable, type CallContext, type CallOptions, type ServiceImplementation } from "@mistral-sae/rpc";
+import { createClient, RpcError, unavailable, type CallContext, type CallOptions, type ServiceImplementation } from "@mistral-sae/rpc";
 
 /** Request headers that go on to the backend. */
 const FORWARDED_HEADERS = ["authorization", "x-request-id", "traceparent", "tracestate"] as const;
@@ -38,7 +38,7 @@ export function callOptions(context: CallContext): CallOptions {
 
 /** Names the backend in the error of a connection that could not be made; other errors pass as they are. */
 export function explainAway(error: unknown, backend: string, address: string): unknown {
-  if (!(error instanceof RpcError) || error.code !== Code.Unavailable || error.reason !== "") return error;
+  if (!(error instanceof RpcError) || error.reason !== "CONNECTION_LOST") return error;
   return unavailable("BACKEND_DOWN", `the ${backend} service at ${address} cannot be reached: ${error.message}`);
 }
 

@@ -1,6 +1,9 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
 import { InferenceService } from "@mistral-sae/contracts/mistral_sae/inference/v1/inference";
-import { createClient, implement, startServer, type RunningServer } from "@mistral-sae/rpc";
+import { Code, createClient, implement, startServer, type RunningServer } from "@mistral-sae/rpc";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { BackendStates } from "../src/backend-states.ts";
 import { gatewayServices } from "../src/gateway.ts";
@@ -52,6 +55,22 @@ test("a stream whose backend ends is an error, never a short result", async () =
     }
   }).rejects.toMatchObject({ name: "RpcError" });
   expect(seen).toEqual(["first"]);
+});
+
+test.each(["SIGKILL", "SIGTERM"] as const)("a backend that ends by %s in the middle of calls is told as away, by its name", async (signal) => {
+  const child = spawn(process.execPath, [fileURLToPath(new URL("support/endless-backend.ts", import.meta.url))], { stdio: ["ignore", "pipe", "inherit"] });
+  const [line] = (await once(child.stdout, "data")) as [Buffer];
+  const { address } = JSON.parse(line.toString()) as { readonly address: string };
+  const front = await startServer({ listen: "127.0.0.1:0", services: gatewayServices({ ...addresses, inference: address }) });
+  const client = createClient(InferenceService, front.address);
+  const isAway = { code: Code.Unavailable, reason: "BACKEND_DOWN", message: expect.stringContaining(`inference service at ${address}`) as unknown };
+  const unary = client.getModel({ name: "models/a" }).catch((error: unknown) => error);
+  await expect(async () => {
+    for await (const _ of client.forward({})) child.kill(signal);
+  }).rejects.toMatchObject(isAway);
+  expect(await unary).toMatchObject(isAway);
+  child.kill("SIGKILL");
+  await front.close(0);
 });
 
 test("states follow the backends", async () => {

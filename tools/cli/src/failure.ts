@@ -101,12 +101,12 @@ function remoteFailure(error: Error, address: string | undefined): Failure {
   const rows = Array.isArray(violations) ? (violations as readonly { field?: string; description?: string }[]) : [];
   const [first, ...rest] = rows;
   const message = typeof rawMessage === "string" ? rawMessage : error.message;
-  const unreachable = code === UNAVAILABLE && (reason === undefined || reason === "" || /ECONNREFUSED|No connection/i.test(message));
+  const unreachable = code === UNAVAILABLE && (reason === undefined || reason === "" || reason === "CONNECTION_LOST");
   return {
     message: unreachable && address !== undefined ? `cannot reach ${address}: ${message}` : message,
     exitCode: EXIT_OF_CODE.get(code) ?? ExitCode.failure,
     field: first?.field === "" ? undefined : first?.field,
-    reason: typeof reason === "string" && reason !== "" ? reason : undefined,
+    reason: typeof reason === "string" && reason !== "" && !unreachable ? reason : undefined,
     hint: unreachable ? "start the services with `mistral-sae up`, or name a running gateway with --address HOST:PORT" : undefined,
     more: rest.map((row) => `${row.field ?? ""}: ${row.description ?? ""}`),
   };
