@@ -78,6 +78,20 @@ test("features that steer are found, measured and proven; a killed search goes o
   await killed.stop();
 });
 
+test("a search goes on when the inference service is killed under it and comes back", async () => {
+  const steering = await startSteering("bereft");
+  const { operation } = await createClient(SteeringService, steering.address).suggestSteering({ ...request, requestId: "bereft", numFeatures: 1 });
+  const operations = createClient(OperationService, steering.address);
+  for await (const { operation: seen } of operations.watchOperation({ name: operation?.name ?? "" })) {
+    if (seen?.progress?.stage === "screen" || seen?.progress?.stage === "measure") break;
+  }
+  await system.killInference();
+  const done = (await operations.waitOperation({ name: operation?.name ?? "" })).operation;
+  expect(suggestionsOf(done).suggestions).toHaveLength(1);
+  expect(done?.progress?.warnings.join()).toContain("repeated after");
+  expect(await steering.stop()).toBe(0);
+});
+
 test("a search that finds too few says so, and one for given features looks at no others", async () => {
   const steering = await startSteering("few");
   const { operation } = await createClient(SteeringService, steering.address).suggestSteering({ ...request, requestId: "few", featureIndices: [4, 7], numFeatures: 2 });

@@ -56,12 +56,15 @@ export interface TestSystem {
   readonly inference: Client<typeof InferenceService>;
   /** A folder for what the test keeps. */
   readonly data: string;
+  /** kill -9 of the inference service, and a new process at the same address. */
+  killInference(): Promise<void>;
   close(): Promise<void>;
 }
 
 export async function startSystem(): Promise<TestSystem> {
   const data = mkdtempSync(join(tmpdir(), "steering-"));
-  const inference = await startProcess("inference", { MISTRAL_SAE_DATA: join(data, "inference"), MISTRAL_SAE_MODELS: `demo=${demoModelDir}` });
+  const env = { MISTRAL_SAE_DATA: join(data, "inference"), MISTRAL_SAE_MODELS: `demo=${demoModelDir}` };
+  let inference = await startProcess("inference", env);
   const client = createClient(InferenceService, inference.address);
   const { sequences } = await client.tokenize({ prompts: words.map((word) => ({ prompt: { case: "text" as const, value: ` ${word}` }, prependBos: false })) });
   const folder = join(data, "sae");
@@ -73,6 +76,10 @@ export async function startSystem(): Promise<TestSystem> {
     indexAddress: index.address,
     inference: client,
     data,
+    killInference: async () => {
+      await inference.stop("SIGKILL");
+      inference = await startProcess("inference", { ...env, MISTRAL_SAE_LISTEN: inference.address });
+    },
     close: async () => {
       await index.close(100);
       await inference.stop();
