@@ -7,7 +7,7 @@ import { SteeringService } from "@mistral-sae/contracts/mistral_sae/steering/v1/
 import { ServerReflection } from "@mistral-sae/contracts/grpc/reflection/v1/reflection";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { gatewayServices } from "../src/gateway.ts";
-import { startFakeBackends, type FakeBackends } from "./fake-backends.ts";
+import { startFakeBackends, type FakeBackends } from "./support/fake-backends.ts";
 
 let fakes: FakeBackends;
 let gateway: RunningServer;

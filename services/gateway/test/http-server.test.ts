@@ -8,7 +8,7 @@ import { SaeService } from "@mistral-sae/contracts/mistral_sae/sae/v1/sae";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { gatewayServices } from "../src/gateway.ts";
 import { type Edge, startEdge } from "../src/http-server.ts";
-import { startFakeBackends, type FakeBackends } from "./fake-backends.ts";
+import { startFakeBackends, type FakeBackends } from "./support/fake-backends.ts";
 
 const GET_MODEL = "/mistral_sae.inference.v1.InferenceService/GetModel";
 const page = new Map([["/", { body: Buffer.from("<!doctype html>"), contentType: "text/html; charset=utf-8", etag: '"e"' }]]);

@@ -4,7 +4,7 @@ import { type Browser, chromium, type Locator, type Page } from "playwright-core
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { type Edge, startEdge } from "../src/http-server.ts";
 import { readPage } from "../src/page-files.ts";
-import { fakeSystem, SAE } from "./fake-system.ts";
+import { fakeSystem, SAE } from "./support/fake-system.ts";
 
 const CHROMIUM = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find((path) => existsSync(path));
 if (CHROMIUM === undefined) console.log("page.test.ts: skipped, /usr/bin/chromium does not exist (apt-get install chromium)");

@@ -6,7 +6,7 @@ import { OperationSchema, OperationService, type Operation } from "@mistral-sae/
 import { SaeService } from "@mistral-sae/contracts/mistral_sae/sae/v1/sae";
 import { TrainingService } from "@mistral-sae/contracts/mistral_sae/training/v1/training";
 import { implement, invalidArgument, notFound, resourceExhausted, type RunningServer, startServer } from "@mistral-sae/rpc";
-import type { BackendName } from "../src/config.ts";
+import type { BackendName } from "../../src/config.ts";
 
 /** What the fakes saw. */
 export interface Seen {
