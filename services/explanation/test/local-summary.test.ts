@@ -41,6 +41,11 @@ describe("context patterns", () => {
     expect(patterns).toEqual([{ text: "named", share: 1, position: "after" }]);
   });
 
+  test("leave out the firing token with mere punctuation, but not the word that it begins", () => {
+    expect(contextPatterns([example(" water|.", 0), example(" water|.", 0), example(" water|.", 0)])).toEqual([]);
+    expect(contextPatterns([example(" king|dom", 0), example(" king|dom", 0), example(" king|dom", 0)])[0]?.text).toBe("kingdom");
+  });
+
   test("do not reach over special tokens and say nothing about three unlike examples", () => {
     expect(contextPatterns([example("<s>| a| b", 1), example("<s>| a| c", 1), example("<s>| a| d", 1)])).toEqual([]);
     expect(contextPatterns([])).toEqual([]);

@@ -41,6 +41,8 @@ export function contextPatterns(examples: readonly ActivationExample[]): Context
       if (run[0]?.trim() === "" || run.at(-1)?.trim() === "") return;
       const text = run.join("");
       const key = oneLine(text).toLowerCase();
+      // The firing token with a comma says no more than the token.
+      if (start <= at && end > at && lettersOf(key) === lettersOf(texts[at] ?? "")) return;
       if (key === "" || seenHere.has(key)) return;
       seenHere.add(key);
       const entry = table.get(key) ?? { n: 0, length: end - start, text: oneLine(text) };
@@ -64,6 +66,10 @@ export function contextPatterns(examples: readonly ActivationExample[]): Context
     patterns.push({ text: before.text, share: before.n / examples.length, position: "after" });
   }
   return patterns;
+}
+
+function lettersOf(text: string): string {
+  return text.toLowerCase().replaceAll(/[^\p{L}\p{N}]+/gu, "");
 }
 
 function firingToken({ tokens, qualifyingTokenIndex }: ActivationExample): string {
