@@ -32,6 +32,10 @@ export async function trainStage(
     training.createTrainingRun({ trainingRunId: id, config, requestId: requestIdOf(config) }, { signal }),
   );
   const name = created.trainingRun?.name ?? `trainingRuns/${id}`;
+  const state = created.trainingRun?.state;
+  if (state === TrainingRunState.FAILED || state === TrainingRunState.PAUSED) {
+    await whileAway(signal, () => training.resumeTrainingRun({ name }, { signal }));
+  }
   const run = await watchRun(address, name, output, signal);
   return { run, sae: await ensureSae(address, model, id, run, signal) };
 }

@@ -26,7 +26,10 @@ export async function whileAway<T>(signal: AbortSignal, attempt: (alive: () => v
   }
 }
 
-/** Watches an operation to its end and returns it; rejects with what it failed of. */
+/**
+ * Watches an operation to its end and returns it; rejects with what it failed of. One that an earlier start left
+ * failed or cancelled is taken up first.
+ */
 export async function finished(
   operations: Client<typeof OperationService>,
   operation: Operation | undefined,
@@ -34,6 +37,9 @@ export async function finished(
   onChange: (operation: Operation) => void,
 ): Promise<Operation> {
   if (operation === undefined) throw new RpcError(Code.Internal, "the reply names no operation");
+  if (operation.state === OperationState.FAILED || operation.state === OperationState.CANCELLED) {
+    await whileAway(signal, () => operations.resumeOperation({ name: operation.name }, { signal }));
+  }
   const last = await whileAway(signal, async (alive) => {
     let latest = operation;
     for await (const { operation: changed } of operations.watchOperation({ name: operation.name }, { signal })) {
