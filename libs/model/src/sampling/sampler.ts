@@ -88,7 +88,8 @@ export class Sampler {
     }
     let mass = 0;
     let kept = 0;
-    while (kept < sorted.count && (kept === 0 || ((topP === 1 || mass < topP * sum) && this.#sorted[kept]! >= minP))) mass += this.#sorted[kept++]!;
+    const enough = topP === 1 ? Infinity : topP * sum;
+    while (kept < sorted.count && (kept === 0 || (mass < enough && this.#sorted[kept]! >= minP))) mass += this.#sorted[kept++]!;
     return this.#ids[pick(this.#sorted, kept, draw * mass)]!;
   }
 

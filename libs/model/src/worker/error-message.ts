@@ -5,21 +5,19 @@ import type { ErrorMessage } from "./protocol.ts";
 /** An error as a message that can cross threads. */
 export function toMessage(error: unknown): ErrorMessage {
   if (error instanceof InputError) {
-    const { file, field, got, wanted } = error;
-    return { kind: "input", message: error.message, stack: error.stack, details: { file, field, got, wanted } };
+    const { file, field, got, wanted, summary } = error;
+    return { kind: "input", message: summary, stack: error.stack, details: { file, field, got, wanted } };
   }
   if (error instanceof CacheFullError) return { kind: "cache", message: error.message, stack: error.stack, details: { used: error.used, budget: error.budget, wanted: error.wanted } };
   if (error instanceof Error) return { kind: "other", message: error.message, stack: error.stack, details: {} };
   return { kind: "other", message: String(error), stack: undefined, details: {} };
 }
 
-/** The error that a message stands for; its message already states the details. */
+/** The error that a message stands for. */
 export function fromMessage({ kind, message, stack, details }: ErrorMessage): Error {
   let error: Error;
   if (kind === "input") {
-    const known = Object.fromEntries(Object.entries(details).filter(([, value]) => value !== undefined));
-    error = new InputError(message, known);
-    error.message = message;
+    error = new InputError(message, Object.fromEntries(Object.entries(details).filter(([, value]) => value !== undefined)));
   } else if (kind === "cache") {
     error = new CacheFullError(Number(details["used"]), Number(details["budget"]), Number(details["wanted"]));
   } else {
