@@ -12,6 +12,7 @@ export {
   type FixedTypes,
   joinParts,
   type NativeColumn,
+  nullableColumn,
   stringArrayColumn,
   stringColumn,
 } from "./native/native-block.ts";

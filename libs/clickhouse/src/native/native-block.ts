@@ -38,6 +38,12 @@ export function arrayColumn<T extends keyof FixedTypes>(name: string, type: T, e
   return { name, type: `Array(${type})`, rows: ends.length, parts: [bytesOf(wide(ends)), bytesOf(values)] };
 }
 
+/** One value or NULL a row; row i is NULL where `nulls[i]` is 1. */
+export function nullableColumn<T extends keyof FixedTypes>(name: string, type: T, nulls: Uint8Array, values: FixedTypes[T]): NativeColumn {
+  if (nulls.length !== values.length) throw new Error(`column ${name} has ${nulls.length} marks of NULL, wanted one for each of ${values.length} values`);
+  return { name, type: `Nullable(${type})`, rows: values.length, parts: [nulls, bytesOf(values)] };
+}
+
 /** One string a row. */
 export function stringColumn(name: string, values: readonly string[]): NativeColumn {
   return { name, type: "String", rows: values.length, parts: [stringBytes(values)] };

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { arrayColumn, constantColumn, encodeNativeBlock, fixedColumn, joinParts, stringArrayColumn, stringColumn } from "../../src/index.ts";
+import { arrayColumn, constantColumn, encodeNativeBlock, fixedColumn, joinParts, nullableColumn, stringArrayColumn, stringColumn } from "../../src/index.ts";
 import { type TestServer, testServer } from "../fixtures/with-server.ts";
 
 let test: TestServer;
@@ -9,7 +9,7 @@ afterAll(() => test.end());
 describe("encodeNativeBlock", () => {
   it("stores every type as it was given", async () => {
     await test.owner.command(`CREATE TABLE every (id UInt32, u8 UInt8, u16 UInt16, u64 UInt64, bf BFloat16, f32 Float32, f64 Float64, text String,
-      low LowCardinality(String), list Array(UInt16), acts Array(BFloat16), words Array(String)) ENGINE = MergeTree ORDER BY id`);
+      low LowCardinality(String), list Array(UInt16), acts Array(BFloat16), words Array(String), score Nullable(Float64)) ENGINE = MergeTree ORDER BY id`);
     const texts = ["", "zażółć 🌊", "x".repeat(300)];
     await test.owner.insertColumns("every", [
       fixedColumn("id", "UInt32", Uint32Array.of(1, 2, 4_294_967_295)),
@@ -24,14 +24,15 @@ describe("encodeNativeBlock", () => {
       arrayColumn("list", "UInt16", Uint32Array.of(0, 2, 3), Uint16Array.of(7, 8, 9)),
       arrayColumn("acts", "BFloat16", Uint32Array.of(1, 1, 2), Uint16Array.of(0x3f80, 0x4040)),
       stringArrayColumn("words", Uint32Array.of(2, 2, 3), ["sea", "swim", ""]),
+      nullableColumn("score", "Float64", Uint8Array.of(0, 1, 0), Float64Array.of(0.5, 0, 0)),
     ]);
     const rows = await test.owner.rows(
-      "SELECT id, u8, u16, toString(u64) AS u64, toFloat32(bf) AS bf, f32, f64, text, low, list, arrayMap(a -> toFloat32(a), acts) AS acts, words FROM every ORDER BY id",
+      "SELECT id, u8, u16, toString(u64) AS u64, toFloat32(bf) AS bf, f32, f64, text, low, list, arrayMap(a -> toFloat32(a), acts) AS acts, words, score FROM every ORDER BY id",
     );
     expect(rows).toEqual([
-      { id: 1, u8: 9, u16: 0, u64: "0", bf: 1, f32: 0.5, f64: 0.1, text: texts[0], low: "a", list: [], acts: [1], words: ["sea", "swim"] },
-      { id: 2, u8: 9, u16: 1, u64: "1", bf: 2, f32: -1.25, f64: -1e300, text: texts[1], low: "b", list: [7, 8], acts: [], words: [] },
-      { id: 4_294_967_295, u8: 9, u16: 65_535, u64: String(2n ** 64n - 1n), bf: -4, f32: 3e38, f64: 5e-324, text: texts[2], low: "a", list: [9], acts: [3], words: [""] },
+      { id: 1, u8: 9, u16: 0, u64: "0", bf: 1, f32: 0.5, f64: 0.1, text: texts[0], low: "a", list: [], acts: [1], words: ["sea", "swim"], score: 0.5 },
+      { id: 2, u8: 9, u16: 1, u64: "1", bf: 2, f32: -1.25, f64: -1e300, text: texts[1], low: "b", list: [7, 8], acts: [], words: [], score: null },
+      { id: 4_294_967_295, u8: 9, u16: 65_535, u64: String(2n ** 64n - 1n), bf: -4, f32: 3e38, f64: 5e-324, text: texts[2], low: "a", list: [9], acts: [3], words: [""], score: 0 },
     ]);
   });
 

@@ -1,0 +1,2 @@
+SELECT feature_index, w_dec_norm, pos_tokens
+FROM features WHERE index_name = {index:String} AND dead ORDER BY feature_index

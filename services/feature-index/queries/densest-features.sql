@@ -1,0 +1,2 @@
+SELECT feature_index, frac_nonzero, max_activation, top_tokens, description
+FROM features WHERE index_name = {index:String} ORDER BY frac_nonzero DESC LIMIT 50

@@ -1,0 +1,55 @@
+import { parentPort, workerData } from "node:worker_threads";
+import { arrayColumn, ClickHouse, constantColumn, fixedColumn, type Login } from "@mistral-sae/clickhouse";
+import { u32View } from "@mistral-sae/tensor";
+import { Growing } from "../blocks/growing.ts";
+import { RowReader } from "../store/row-reader.ts";
+import { T } from "../store/tables.ts";
+import { serveTasks } from "../workers/worker-side.ts";
+import { CoactivationCounter } from "./coactivation.ts";
+
+/** What a co-activation worker is started with. */
+export interface CoactivationWorkerData {
+  readonly url: string;
+  readonly login: Login;
+}
+
+/** All features of an index; there is no result. */
+export interface CoactivationTask {
+  readonly indexId: number;
+  readonly dSae: number;
+}
+
+const FEATURES_AN_INSERT = 8_192;
+
+const { url, login } = workerData as CoactivationWorkerData;
+const clickhouse = new ClickHouse({ url, login, maxConnections: 2 });
+
+serveTasks(parentPort, async ({ indexId, dSae }: CoactivationTask) => {
+  const ends = new Growing((n) => new Uint32Array(n));
+  const features = new Growing((n) => new Uint32Array(n));
+  const reader = new RowReader((row) => {
+    features.append(u32View(row.array(4)) as Uint32Array<ArrayBuffer>);
+    ends.push(features.length);
+  });
+  const sql = `SELECT features FROM ${T.sampledCodes} WHERE index_id = {indexId:UInt32} ORDER BY sequence_id, token_index`;
+  for await (const chunk of clickhouse.bytes(sql, "RowBinary", { indexId })) reader.push(chunk);
+  reader.end();
+  const counter = new CoactivationCounter({ ends: ends.view(), features: features.view() }, dSae);
+  for (let start = 0; start < dSae; start += FEATURES_AN_INSERT) {
+    const n = Math.min(FEATURES_AN_INSERT, dSae - start);
+    const rows = Array.from({ length: n }, (_, i) => counter.of(start + i));
+    let end = 0;
+    const rowEnds = Uint32Array.from(rows, ({ others }) => (end += others.length));
+    const columns = [
+      constantColumn("index_id", "UInt32", indexId, n),
+      fixedColumn("feature_index", "UInt32", Uint32Array.from({ length: n }, (_, i) => start + i)),
+      constantColumn("n_tokens", "UInt32", counter.nTokens, n),
+      fixedColumn("n", "UInt32", Uint32Array.from(rows, (row) => row.n)),
+      arrayColumn("others", "UInt32", rowEnds, Uint32Array.from(rows.flatMap(({ others }) => others))),
+      arrayColumn("others_n", "UInt32", rowEnds, Uint32Array.from(rows.flatMap(({ othersN }) => othersN))),
+      arrayColumn("together", "UInt32", rowEnds, Uint32Array.from(rows.flatMap(({ together }) => together))),
+    ];
+    await clickhouse.insertColumns(T.featureCoactivations, columns, { deduplicationToken: `${indexId}/${start}` });
+  }
+  return { result: undefined };
+});

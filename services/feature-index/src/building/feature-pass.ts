@@ -1,0 +1,127 @@
+import type { CorpusView } from "./corpus-view.ts";
+import { type Firing, TopDocuments } from "./top-documents.ts";
+import { BF16, linearHistogram, logHistogram, type Stratum, strata, ValueCounts } from "./value-counts.ts";
+
+/** A token and the feature's firings on it. */
+export interface TokenFirings {
+  readonly tokenId: number;
+  readonly n: number;
+  readonly sum: number;
+}
+
+/** A source of documents and the feature's firings in them. */
+export interface SourceFirings {
+  readonly source: string;
+  readonly n: number;
+}
+
+/** Statistics of one feature, and the firings that it is to be shown by. */
+export interface FeatureSummary {
+  readonly nFirings: number;
+  readonly max: number;
+  readonly sum: number;
+  readonly logBins: readonly number[];
+  readonly logCounts: readonly number[];
+  readonly linearCounts: readonly number[];
+  readonly strata: readonly Stratum[];
+  /** The strongest firing of each of the documents where it fires strongest. */
+  readonly top: readonly Firing[];
+  /** By summed activation, then by id. */
+  readonly topTokens: readonly TokenFirings[];
+  /** Firings in the blocks whose tokens are known. */
+  readonly nSampled: number;
+  /** The most first, then by name. */
+  readonly sources: readonly SourceFirings[];
+}
+
+/** How much is kept of a feature. */
+export const featureLimits = { topExamples: 20, strata: 5, picksPerStratum: 5, topTokens: 100, linearBins: 40 } as const;
+
+/** Reads the posting lists of one feature after another and sums them up. */
+export class FeaturePass {
+  readonly #view: CorpusView;
+  readonly #sequenceOf: Uint16Array;
+  readonly #values = new ValueCounts();
+  readonly #top = new TopDocuments(featureLimits.topExamples);
+  readonly #tokenCounts: Uint32Array;
+  readonly #tokenSums: Float64Array;
+  readonly #tokensSeen: number[] = [];
+  readonly #sourceCounts: Float64Array;
+  #n = 0;
+  #nSampled = 0;
+  #sum = 0;
+
+  constructor(view: CorpusView) {
+    this.#view = view;
+    this.#sequenceOf = Uint16Array.from({ length: view.blockSequences * view.contextSize }, (_, pos) => Math.floor(pos / view.contextSize));
+    this.#tokenCounts = new Uint32Array(view.dVocab);
+    this.#tokenSums = new Float64Array(view.dVocab);
+    this.#sourceCounts = new Float64Array(view.sources.length);
+  }
+
+  /** Adds the feature's posting list of one block; blocks come in order. */
+  add(block: number, pos: Uint16Array, acts: Uint16Array): void {
+    const { docs, windowSources, blockSequences, blockStarts, tokens } = this.#view;
+    const firstSequence = block * blockSequences;
+    const firstToken = blockStarts[block] as number;
+    const counts = this.#tokenCounts;
+    const sums = this.#tokenSums;
+    for (let i = 0; i < pos.length; i++) {
+      const at = pos[i] as number;
+      const bits = acts[i] as number;
+      const value = BF16[bits] as number;
+      const sequence = firstSequence + (this.#sequenceOf[at] as number);
+      this.#sum += value;
+      this.#values.add(bits);
+      this.#top.add(docs[sequence] as number, bits, block, at);
+      this.#sourceCounts[windowSources[sequence] as number]! += 1;
+      if (firstToken < 0) continue;
+      const token = tokens[firstToken + at] as number;
+      if (counts[token]! === 0) this.#tokensSeen.push(token);
+      counts[token]! += 1;
+      sums[token]! += value;
+    }
+    this.#n += pos.length;
+    if (firstToken >= 0) this.#nSampled += pos.length;
+  }
+
+  /** The sums of what was added; the next call adds to another feature. */
+  finish(): FeatureSummary {
+    const values = this.#values;
+    const { bins, counts } = logHistogram(values);
+    const summary: FeatureSummary = {
+      nFirings: this.#n,
+      max: BF16[values.descending()[0] ?? 0] as number,
+      sum: this.#sum,
+      logBins: bins,
+      logCounts: counts,
+      linearCounts: this.#n === 0 ? [] : linearHistogram(values, featureLimits.linearBins),
+      strata: strata(values, this.#n, featureLimits.strata, featureLimits.picksPerStratum),
+      top: this.#top.take(),
+      topTokens: this.#takeTokens(),
+      nSampled: this.#nSampled,
+      sources: this.#takeSources(),
+    };
+    values.clear();
+    this.#n = 0;
+    this.#nSampled = 0;
+    this.#sum = 0;
+    return summary;
+  }
+
+  #takeTokens(): TokenFirings[] {
+    const seen = this.#tokensSeen.splice(0);
+    const found = seen.map((tokenId) => ({ tokenId, n: this.#tokenCounts[tokenId] as number, sum: this.#tokenSums[tokenId] as number }));
+    for (const tokenId of seen) {
+      this.#tokenCounts[tokenId] = 0;
+      this.#tokenSums[tokenId] = 0;
+    }
+    return found.sort((a, b) => b.sum - a.sum || a.tokenId - b.tokenId).slice(0, featureLimits.topTokens);
+  }
+
+  #takeSources(): SourceFirings[] {
+    const found = this.#view.sources.map((source, i) => ({ source, n: this.#sourceCounts[i] as number })).filter(({ n }) => n > 0);
+    this.#sourceCounts.fill(0);
+    return found.sort((a, b) => b.n - a.n || (a.source < b.source ? -1 : 1));
+  }
+}

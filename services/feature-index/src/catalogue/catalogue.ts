@@ -1,0 +1,188 @@
+import { mkdirSync } from "node:fs";
+import { dirname } from "node:path";
+import { DatabaseSync, type SQLInputValue } from "node:sqlite";
+import type { CorpusProgress, CorpusRecord, IndexCounts, IndexRecord, IndexStateName, SaeRecord } from "./records.ts";
+import { applySchema } from "./schema.ts";
+
+type Row = Record<string, number | string>;
+
+/** What corpora, SAEs and indexes there are, on disk. Every call is one durable transaction. */
+export class Catalogue implements Disposable {
+  readonly #db: DatabaseSync;
+
+  /** Opens the file at `path`, making it when missing. */
+  constructor(path: string) {
+    mkdirSync(dirname(path), { recursive: true });
+    this.#db = new DatabaseSync(path, { timeout: 5_000 });
+    this.#db.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;");
+    applySchema(this.#db);
+  }
+
+  addCorpus(corpus: Pick<CorpusRecord, "id" | "requestId" | "request" | "source" | "model" | "contextSize">): CorpusRecord {
+    this.#run(
+      "INSERT INTO corpora (id, request_id, request, source, model, context_size, created_ms) VALUES (?, ?, ?, ?, ?, ?, ?)",
+      corpus.id, corpus.requestId, corpus.request, corpus.source, corpus.model, corpus.contextSize, Date.now(),
+    );
+    return this.corpus(corpus.id) as CorpusRecord;
+  }
+
+  corpus(id: string): CorpusRecord | undefined {
+    const row = this.#db.prepare("SELECT * FROM corpora WHERE id = ?").get(id);
+    return row === undefined ? undefined : corpusOf(row as Row);
+  }
+
+  /** By id. */
+  corpora(): CorpusRecord[] {
+    return this.#db.prepare("SELECT * FROM corpora ORDER BY id").all().map((row) => corpusOf(row as Row));
+  }
+
+  setCorpusProgress(corpusId: number, progress: CorpusProgress): void {
+    this.#run(
+      "UPDATE corpora SET chunks = ?, n_documents = ?, n_sequences = ?, n_tokens = ?, n_special_tokens = ? WHERE corpus_id = ?",
+      progress.chunks, progress.nDocuments, progress.nSequences, progress.nTokens, progress.nSpecialTokens, corpusId,
+    );
+  }
+
+  /** Notes which tokenizer cuts which files, before its first chunk is stored. */
+  setCorpusOrigin(corpusId: number, storedFrom: string, vocabularyId: number): void {
+    this.#run("UPDATE corpora SET stored_from = ?, vocabulary_id = ? WHERE corpus_id = ?", storedFrom, vocabularyId, corpusId);
+  }
+
+  setCorpusReady(corpusId: number, digest: string): void {
+    this.#run("UPDATE corpora SET ready = 1, digest = ? WHERE corpus_id = ?", digest, corpusId);
+  }
+
+  deleteCorpus(corpusId: number): void {
+    this.#run("DELETE FROM corpora WHERE corpus_id = ?", corpusId);
+  }
+
+  /** The texts of a model's tokens; `size` 0 until they are stored. */
+  vocabulary(model: string, modelDigest: string): { readonly vocabularyId: number; readonly size: number } {
+    this.#run("INSERT INTO vocabularies (model, model_digest, size) VALUES (?, ?, 0) ON CONFLICT DO NOTHING", model, modelDigest);
+    const row = this.#db.prepare("SELECT vocabulary_id, size FROM vocabularies WHERE model = ? AND model_digest = ?").get(model, modelDigest) as Row;
+    return { vocabularyId: Number(row["vocabulary_id"]), size: Number(row["size"]) };
+  }
+
+  setVocabularySize(vocabularyId: number, size: number): void {
+    this.#run("UPDATE vocabularies SET size = ? WHERE vocabulary_id = ?", size, vocabularyId);
+  }
+
+  /** The record of an SAE with these weights, made when missing. */
+  sae(sae: Omit<SaeRecord, "saeId">): SaeRecord {
+    this.#run("INSERT INTO saes (name, digest, d_sae, hook_name) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", sae.name, sae.digest, sae.dSae, sae.hookName);
+    return saeOf(this.#db.prepare("SELECT * FROM saes WHERE name = ? AND digest = ?").get(sae.name, sae.digest) as Row);
+  }
+
+  /** The newest record of an SAE's name. */
+  newestSae(name: string): SaeRecord | undefined {
+    const row = this.#db.prepare("SELECT * FROM saes WHERE name = ? ORDER BY sae_id DESC LIMIT 1").get(name);
+    return row === undefined ? undefined : saeOf(row as Row);
+  }
+
+  /** The index that an operation builds, made when missing; its id is `{preferred}` or the first free `{preferred}-{n}`. */
+  indexFor(operation: string, preferredId: string, index: Pick<IndexRecord, "sae" | "corpus" | "maxTokens" | "includeSpecialTokens">): IndexRecord {
+    const existing = this.indexes().find((record) => record.operation === operation);
+    if (existing !== undefined) return existing;
+    const taken = new Set(this.indexes().map(({ id }) => id));
+    let id = preferredId.slice(0, 63);
+    for (let n = 2; taken.has(id); n++) id = `${preferredId.slice(0, 62 - String(n).length)}-${n}`;
+    this.#run(
+      "INSERT INTO indexes (id, operation, sae_id, corpus_id, max_tokens, include_special_tokens, state, created_ms) VALUES (?, ?, ?, ?, ?, ?, 'building', ?)",
+      id, operation, index.sae.saeId, index.corpus.corpusId, index.maxTokens, Number(index.includeSpecialTokens), Date.now(),
+    );
+    return this.index(id) as IndexRecord;
+  }
+
+  index(id: string): IndexRecord | undefined {
+    return this.indexes().find((record) => record.id === id);
+  }
+
+  /** Newest first. */
+  indexes(): IndexRecord[] {
+    const rows = this.#db.prepare("SELECT * FROM indexes ORDER BY index_id DESC").all() as Row[];
+    const saes = new Map((this.#db.prepare("SELECT * FROM saes").all() as Row[]).map((row) => [row["sae_id"], saeOf(row)]));
+    const corpora = new Map((this.#db.prepare("SELECT * FROM corpora").all() as Row[]).map((row) => [row["corpus_id"], corpusOf(row)]));
+    return rows.map((row) => indexOf(row, saes.get(row["sae_id"] as number) as SaeRecord, corpora.get(row["corpus_id"] as number) as CorpusRecord));
+  }
+
+  setIndexState(indexId: number, state: IndexStateName): void {
+    this.#run("UPDATE indexes SET state = ? WHERE index_id = ?", state, indexId);
+  }
+
+  setIndexCounts(indexId: number, counts: IndexCounts): void {
+    this.#run(
+      "UPDATE indexes SET n_sequences = ?, n_tokens = ?, n_special_tokens = ?, n_activations = ?, n_features_alive = ? WHERE index_id = ?",
+      counts.nSequences, counts.nTokens, counts.nSpecialTokens, counts.nActivations, counts.nFeaturesAlive, indexId,
+    );
+  }
+
+  deleteIndex(indexId: number): void {
+    this.#run("DELETE FROM indexes WHERE index_id = ?", indexId);
+  }
+
+  close(): void {
+    if (this.#db.isOpen) this.#db.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  #run(sql: string, ...values: SQLInputValue[]): void {
+    this.#db.prepare(sql).run(...values);
+  }
+}
+
+function corpusOf(row: Row): CorpusRecord {
+  const text = (name: string) => String(row[name]);
+  const number = (name: string) => Number(row[name]);
+  return {
+    corpusId: number("corpus_id"),
+    id: text("id"),
+    requestId: text("request_id"),
+    request: text("request"),
+    source: text("source"),
+    model: text("model"),
+    contextSize: number("context_size"),
+    ready: row["ready"] === 1,
+    chunks: number("chunks"),
+    nDocuments: number("n_documents"),
+    nSequences: number("n_sequences"),
+    nTokens: number("n_tokens"),
+    nSpecialTokens: number("n_special_tokens"),
+    storedFrom: text("stored_from"),
+    vocabularyId: number("vocabulary_id"),
+    digest: text("digest"),
+    createdMs: number("created_ms"),
+  };
+}
+
+function saeOf(row: Row): SaeRecord {
+  return {
+    saeId: Number(row["sae_id"]),
+    name: String(row["name"]),
+    digest: String(row["digest"]),
+    dSae: Number(row["d_sae"]),
+    hookName: String(row["hook_name"]),
+  };
+}
+
+function indexOf(row: Row, sae: SaeRecord, corpus: CorpusRecord): IndexRecord {
+  const number = (name: string) => Number(row[name]);
+  return {
+    indexId: number("index_id"),
+    id: String(row["id"]),
+    operation: String(row["operation"]),
+    sae,
+    corpus,
+    maxTokens: number("max_tokens"),
+    includeSpecialTokens: row["include_special_tokens"] === 1,
+    state: row["state"] as IndexStateName,
+    nSequences: number("n_sequences"),
+    nTokens: number("n_tokens"),
+    nSpecialTokens: number("n_special_tokens"),
+    nActivations: number("n_activations"),
+    nFeaturesAlive: number("n_features_alive"),
+    createdMs: number("created_ms"),
+  };
+}

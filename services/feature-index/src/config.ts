@@ -1,0 +1,80 @@
+import { availableParallelism } from "node:os";
+import type { Login } from "@mistral-sae/clickhouse";
+import { InputError } from "@mistral-sae/tensor";
+
+/** Settings of the feature-index service. */
+export interface FeatureIndexConfig {
+  /** host:port; port 0 takes a free one. */
+  readonly listen: string;
+  /** Folder that this service owns. */
+  readonly data: string;
+  /** host:port of the inference service. */
+  readonly inference: string;
+  /** Threads of ClickHouse's queries, and of the workers that sort and count. */
+  readonly threads: number;
+  /** A ClickHouse server; empty starts an embedded one. */
+  readonly clickhouseUrl: string;
+  /** User of that server who may do everything. */
+  readonly clickhouseOwner: Login;
+  /** User of that server who may only read the views. */
+  readonly clickhouseAnalyst: Login;
+  /** Memory of an embedded ClickHouse, MiB. */
+  readonly clickhouseMemoryMib: number;
+  /** Posting blocks that are encoded at a time. */
+  readonly blocksInParallel: number;
+  /** Chunks of one block that are on their way to the encoder at a time. */
+  readonly chunksInFlight: number;
+  /** SQL queries of users that run at a time. */
+  readonly maxQueries: number;
+}
+
+export const featureIndexDefaults: FeatureIndexConfig = {
+  listen: "127.0.0.1:50053",
+  data: ".mistral-sae/feature-index",
+  inference: "127.0.0.1:50051",
+  threads: availableParallelism(),
+  clickhouseUrl: "",
+  clickhouseOwner: { username: "default", password: "" },
+  clickhouseAnalyst: { username: "analyst", password: "" },
+  clickhouseMemoryMib: 2048,
+  blocksInParallel: 2,
+  chunksInFlight: 4,
+  maxQueries: 8,
+};
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Settings from the environment. @throws InputError naming the variable. */
+export function readConfig(env: Environment): FeatureIndexConfig {
+  const defaults = featureIndexDefaults;
+  const count = (name: string, fallback: number) => positiveInteger(env, name, fallback);
+  return {
+    listen: env["MISTRAL_SAE_LISTEN"] ?? defaults.listen,
+    data: env["MISTRAL_SAE_DATA"] ?? defaults.data,
+    inference: env["MISTRAL_SAE_INFERENCE"] ?? defaults.inference,
+    threads: count("MISTRAL_SAE_THREADS", defaults.threads),
+    clickhouseUrl: env["MISTRAL_SAE_CLICKHOUSE_URL"] ?? defaults.clickhouseUrl,
+    clickhouseOwner: {
+      username: env["MISTRAL_SAE_CLICKHOUSE_USER"] ?? defaults.clickhouseOwner.username,
+      password: env["MISTRAL_SAE_CLICKHOUSE_PASSWORD"] ?? defaults.clickhouseOwner.password,
+    },
+    clickhouseAnalyst: {
+      username: env["MISTRAL_SAE_CLICKHOUSE_ANALYST_USER"] ?? defaults.clickhouseAnalyst.username,
+      password: env["MISTRAL_SAE_CLICKHOUSE_ANALYST_PASSWORD"] ?? defaults.clickhouseAnalyst.password,
+    },
+    clickhouseMemoryMib: count("MISTRAL_SAE_FEATURE_INDEX_CLICKHOUSE_MEMORY_MIB", defaults.clickhouseMemoryMib),
+    blocksInParallel: count("MISTRAL_SAE_FEATURE_INDEX_BLOCKS_IN_PARALLEL", defaults.blocksInParallel),
+    chunksInFlight: count("MISTRAL_SAE_FEATURE_INDEX_CHUNKS_IN_FLIGHT", defaults.chunksInFlight),
+    maxQueries: count("MISTRAL_SAE_FEATURE_INDEX_MAX_QUERIES", defaults.maxQueries),
+  };
+}
+
+function positiveInteger(env: Environment, name: string, fallback: number): number {
+  const text = env[name];
+  if (text === undefined || text === "") return fallback;
+  const value = Number(text);
+  if (!Number.isSafeInteger(value) || value < 1) {
+    throw new InputError(`${name} is no count`, { field: name, got: text, wanted: "a whole number of at least 1" });
+  }
+  return value;
+}

@@ -1,0 +1,131 @@
+import { createHash } from "node:crypto";
+import { stat } from "node:fs/promises";
+import type { ClickHouse } from "@mistral-sae/clickhouse";
+import { type CorpusSource, type Document, openCorpus } from "@mistral-sae/corpus";
+import { failedPrecondition } from "@mistral-sae/rpc";
+import { BlockLayout } from "../blocks/block-layout.ts";
+import type { Catalogue } from "../catalogue/catalogue.ts";
+import type { CorpusRecord } from "../catalogue/records.ts";
+import { loadedModel, type Peers } from "../peers/peers.ts";
+import { T } from "../store/tables.ts";
+import { CorpusChunk } from "./chunk.ts";
+import { corpusDigest } from "./corpus-digest.ts";
+import { tokenizeDocuments } from "./tokenize.ts";
+import type { Vocabularies } from "./vocabulary.ts";
+
+/** What storing a corpus works with. */
+export interface CorpusStoreParts {
+  readonly clickhouse: ClickHouse;
+  readonly catalogue: Catalogue;
+  readonly vocabularies: Vocabularies;
+  readonly peers: Peers;
+}
+
+/** How far the storing of a corpus has come. */
+export interface StoreProgress {
+  readonly documents: number;
+  /** 0 while unknown. */
+  readonly totalDocuments: number;
+}
+
+/** Reads corpora, cuts them into windows of tokens and stores both. */
+export class CorpusStore {
+  readonly #parts: CorpusStoreParts;
+  readonly #busy = new Map<string, Promise<unknown>>();
+
+  constructor(parts: CorpusStoreParts) {
+    this.#parts = parts;
+  }
+
+  /**
+   * Stores a corpus that is not READY yet, from where a former attempt stopped: a chunk is inserted, then noted, and
+   * inserting it again changes nothing. One attempt at a time; a second waits for the first and finds it READY.
+   * @throws FAILED_PRECONDITION when model or files changed in between; InputError for text that cannot be read.
+   */
+  async store(id: string, signal: AbortSignal, report: (progress: StoreProgress) => void): Promise<CorpusRecord> {
+    const before = this.#busy.get(id);
+    const work = (async () => {
+      await before?.catch(() => undefined);
+      signal.throwIfAborted();
+      return await this.#store(id, signal, report);
+    })();
+    this.#busy.set(id, work);
+    try {
+      return await work;
+    } finally {
+      if (this.#busy.get(id) === work) this.#busy.delete(id);
+    }
+  }
+
+  async #store(id: string, signal: AbortSignal, report: (progress: StoreProgress) => void): Promise<CorpusRecord> {
+    const { catalogue, clickhouse, peers, vocabularies } = this.#parts;
+    const corpus = this.#existing(id);
+    if (corpus.ready) return corpus;
+    const model = await loadedModel(peers, corpus.model, signal);
+    const source = JSON.parse(corpus.source) as CorpusSource;
+    const reader = await openCorpus(source);
+    const origin = `${model.digest} ${await filesKey(reader.files)}`;
+    if (corpus.storedFrom !== "" && corpus.storedFrom !== origin) {
+      const [digest] = corpus.storedFrom.split(" ");
+      const what = digest === model.digest ? "its files changed" : `${model.name} was replaced by another model`;
+      throw failedPrecondition("CORPUS_CHANGED", `corpora/${id} is stored in part, and ${what} since; delete it and create it again`, { corpus: `corpora/${id}` });
+    }
+    catalogue.setCorpusOrigin(corpus.corpusId, origin, await vocabularies.store(model, signal));
+    const total = source.maxDocuments ?? 0;
+    const documents = skip(reader.documents(signal), corpus.nDocuments);
+    let progress = corpus;
+    const cutting = { contextSize: corpus.contextSize, bos: model.bosTokenId };
+    const { blockSequences } = new BlockLayout(corpus.contextSize, 0);
+    let chunk = new CorpusChunk(cutting, progress.nSequences);
+    const flush = async () => {
+      progress = await this.#insert(progress, chunk, signal);
+      chunk = new CorpusChunk(cutting, progress.nSequences);
+      report({ documents: progress.nDocuments, totalDocuments: total });
+    };
+    for await (const document of tokenizeDocuments(peers, model.name, documents, signal)) {
+      chunk.add(document);
+      // Where chunks end depends on the documents alone, so a repeated attempt makes the same ones.
+      if (chunk.nSequences >= blockSequences) await flush();
+    }
+    if (chunk.nDocuments > 0) await flush();
+    if (progress.nTokens === 0) throw failedPrecondition("CORPUS_EMPTY", `corpora/${id}: ${source.uri} holds no text`);
+    catalogue.setCorpusReady(corpus.corpusId, await corpusDigest(clickhouse, corpus.corpusId, signal));
+    return this.#existing(id);
+  }
+
+  async #insert(corpus: CorpusRecord, chunk: CorpusChunk, signal: AbortSignal): Promise<CorpusRecord> {
+    const { clickhouse, catalogue } = this.#parts;
+    const token = (table: string) => ({ signal, deduplicationToken: `${table}/${corpus.corpusId}/${corpus.chunks}` });
+    await clickhouse.insertColumns(T.documents, chunk.documentColumns(corpus.corpusId), token("documents"));
+    if (chunk.nSequences > 0) await clickhouse.insertColumns(T.sequences, chunk.sequenceColumns(corpus.corpusId), token("sequences"));
+    const progress = {
+      chunks: corpus.chunks + 1,
+      nDocuments: corpus.nDocuments + chunk.nDocuments,
+      nSequences: corpus.nSequences + chunk.nSequences,
+      nTokens: corpus.nTokens + chunk.nTokens,
+      nSpecialTokens: corpus.nSpecialTokens + chunk.nSpecialTokens,
+    };
+    catalogue.setCorpusProgress(corpus.corpusId, progress);
+    return { ...corpus, ...progress };
+  }
+
+  #existing(id: string): CorpusRecord {
+    const corpus = this.#parts.catalogue.corpus(id);
+    if (corpus === undefined) throw failedPrecondition("CORPUS_DELETED", `corpora/${id} was deleted while it was being stored`);
+    return corpus;
+  }
+}
+
+async function* skip(documents: AsyncIterable<Document>, n: number): AsyncIterable<Document> {
+  for await (const document of documents) if (document.docId >= n) yield document;
+}
+
+/** Changes when a file is added, taken away or written to. */
+async function filesKey(files: readonly string[]): Promise<string> {
+  const hash = createHash("sha256");
+  for (const file of files) {
+    const { size, mtimeMs } = await stat(file);
+    hash.update(JSON.stringify([file, size, mtimeMs]));
+  }
+  return hash.digest("hex");
+}

@@ -1,0 +1,159 @@
+import type { ClickHouse } from "@mistral-sae/clickhouse";
+import { DataType } from "@mistral-sae/contracts/mistral_sae/common/v1/tensor";
+import { aborted, internal } from "@mistral-sae/rpc";
+import type { WireSparseCodeInput } from "@mistral-sae/tensor";
+import { BlockLayout } from "../blocks/block-layout.ts";
+import type { BlockResult, BlockTask, EncodedRows } from "../blocks/block-worker.ts";
+import type { IndexRecord } from "../catalogue/records.ts";
+import { type Peers, readySae } from "../peers/peers.ts";
+import { T } from "../store/tables.ts";
+import type { WorkerPool } from "../workers/worker-pool.ts";
+import { Gate } from "./gate.ts";
+
+/** What a block held; part of the job's ledger. */
+export interface BlockSummary {
+  readonly block: number;
+  /** Special tokens included. */
+  readonly nTokens: number;
+  readonly nSpecialTokens: number;
+  /** Activations on special tokens included. */
+  readonly nActivations: number;
+  readonly nSpecialActivations: number;
+}
+
+/** What encoding blocks works with. */
+export interface EncodeParts {
+  readonly clickhouse: ClickHouse;
+  readonly peers: Peers;
+  /** Runs BlockTasks. */
+  readonly sorters: WorkerPool;
+  readonly chunksInFlight: number;
+}
+
+/** How a block is encoded. */
+export interface EncodeOptions {
+  readonly block: number;
+  /** One token in this many keeps its whole code. */
+  readonly sampleStride: number;
+  readonly signal: AbortSignal;
+  /** Told of tokens as they come back encoded. */
+  readonly encoded: (tokens: number) => void;
+}
+
+interface Window {
+  readonly tokens: number[];
+  readonly special: number[];
+}
+
+// Enough for the encoder to work in full batches, little enough to have several on their way.
+const CHUNK_TOKENS = 4_096;
+
+/**
+ * Encodes one block of a corpus and stores its activations. The same block gives the same insert with the same token,
+ * so repeating it after a crash stores nothing twice.
+ */
+export async function encodeBlock(parts: EncodeParts, index: IndexRecord, options: EncodeOptions): Promise<BlockSummary> {
+  const { clickhouse, peers, sorters } = parts;
+  const { block, signal } = options;
+  await requireSameSae(peers, index, signal);
+  const layout = new BlockLayout(index.corpus.contextSize, index.nSequences);
+  const { start, end } = layout.sequencesOf(block);
+  const windows = await readWindows(clickhouse, index.corpus.corpusId, start, end, signal);
+  const codes = await encode(parts, index, windows, options);
+  const task: BlockTask = {
+    indexId: index.indexId,
+    block,
+    dSae: index.sae.dSae,
+    contextSize: layout.contextSize,
+    firstSequence: start,
+    lengths: Uint32Array.from(windows, ({ tokens }) => tokens.length),
+    special: windows.map(({ special }) => special),
+    codes,
+    sampleStride: options.sampleStride,
+  };
+  const result = await sorters.run<BlockResult>(task, codes.flatMap(buffersOf));
+  signal.throwIfAborted();
+  const insert = async (table: string, { rows, names, bytes }: EncodedRows) => {
+    if (rows > 0) await clickhouse.insertNative(table, names, [bytes], { signal, deduplicationToken: `${index.indexId}/${block}` });
+  };
+  await insert(T.postings, result.postings);
+  await insert(T.sampledCodes, result.sample);
+  return {
+    block,
+    nTokens: windows.reduce((sum, { tokens }) => sum + tokens.length, 0),
+    nSpecialTokens: windows.reduce((sum, { special }) => sum + special.length, 0),
+    nActivations: result.nActivations,
+    nSpecialActivations: result.nSpecialActivations,
+  };
+}
+
+async function requireSameSae(peers: Peers, { sae }: IndexRecord, signal: AbortSignal): Promise<void> {
+  const { digest } = await readySae(peers, sae.name, signal);
+  if (digest !== sae.digest) throw aborted("SAE_CHANGED", `${sae.name} was replaced while it was being indexed: got digest ${digest}, wanted ${sae.digest}`);
+}
+
+async function readWindows(clickhouse: ClickHouse, corpusId: number, start: number, end: number, signal: AbortSignal): Promise<Window[]> {
+  const windows = await clickhouse.rows<Window>(
+    `SELECT tokens, special FROM ${T.sequences} WHERE corpus_id = {corpusId:UInt32} AND sequence_id >= {start:UInt32} AND sequence_id < {end:UInt32} ORDER BY sequence_id`,
+    { corpusId, start, end },
+    { signal },
+  );
+  if (windows.length !== end - start) throw internal("CORPUS_INCOMPLETE", `corpus ${corpusId} has ${windows.length} windows from ${start} to ${end}, wanted ${end - start}`);
+  return windows;
+}
+
+/** The codes of a block's chunks in order; a few chunks are on their way at a time. */
+async function encode({ peers, chunksInFlight }: EncodeParts, { sae }: IndexRecord, windows: readonly Window[], { signal, encoded }: EncodeOptions): Promise<WireSparseCodeInput[]> {
+  const chunks = [...chunksOf(windows)];
+  const gate = new Gate(chunksInFlight);
+  const stop = new AbortController();
+  const requests = async function* () {
+    for (const [chunkId, chunk] of chunks.entries()) {
+      await gate.enter(AbortSignal.any([signal, stop.signal]));
+      const sequences = chunk.map(({ tokens }) => ({ tokenIds: tokens }));
+      yield { sae: sae.name, chunkId: BigInt(chunkId), input: { case: "sequences", value: { sequences } }, activationDtype: DataType.BF16 } as const;
+    }
+  };
+  const codes: WireSparseCodeInput[] = [];
+  try {
+    for await (const { chunkId, code } of peers.saes.encode(requests(), { signal })) {
+      const chunk = chunks[codes.length];
+      if (code === undefined || chunk === undefined || chunkId !== BigInt(codes.length)) {
+        throw internal("ENCODE_ORDER", `got the code of chunk ${chunkId}, wanted that of chunk ${codes.length} of ${chunks.length}`);
+      }
+      const tokens = chunk.reduce((sum, window) => sum + window.tokens.length, 0);
+      if (code.nTokens !== tokens) throw internal("ENCODE_ROWS", `chunk ${chunkId}: got ${code.nTokens} rows, wanted ${tokens}`);
+      codes.push(ownedCode(code));
+      gate.leave();
+      encoded(tokens);
+    }
+  } finally {
+    stop.abort();
+  }
+  if (codes.length !== chunks.length) throw internal("ENCODE_ENDED", `the stream ended after ${codes.length} of ${chunks.length} chunks`);
+  return codes;
+}
+
+function* chunksOf(windows: readonly Window[]): Iterable<readonly Window[]> {
+  let chunk: Window[] = [];
+  let tokens = 0;
+  for (const window of windows) {
+    if (chunk.length > 0 && tokens + window.tokens.length > CHUNK_TOKENS) {
+      yield chunk;
+      chunk = [];
+      tokens = 0;
+    }
+    chunk.push(window);
+    tokens += window.tokens.length;
+  }
+  if (chunk.length > 0) yield chunk;
+}
+
+/** A code on memory of its own, which can be handed to a worker; a message's fields share the message's memory. */
+function ownedCode({ nTokens, k, dSae, featureIndices, activations, activationDtype, rowOffsets }: WireSparseCodeInput): WireSparseCodeInput {
+  return { nTokens, k, dSae, activationDtype, featureIndices: featureIndices.slice(), activations: activations.slice(), rowOffsets: rowOffsets?.slice() };
+}
+
+function buffersOf({ featureIndices, activations, rowOffsets }: WireSparseCodeInput): ArrayBuffer[] {
+  return [featureIndices, activations, rowOffsets].filter((bytes) => bytes !== undefined).map(({ buffer }) => buffer as ArrayBuffer);
+}

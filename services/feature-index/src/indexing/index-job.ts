@@ -1,0 +1,166 @@
+import { FeatureIndexSchema, type IndexCorpusRequest, IndexCorpusRequestSchema } from "@mistral-sae/contracts/mistral_sae/feature_index/v1/feature_index";
+import type { Sae } from "@mistral-sae/contracts/mistral_sae/sae/v1/sae";
+import { defineJob, type Job, type JobContext } from "@mistral-sae/jobs";
+import { failedPrecondition, notFound, parseName } from "@mistral-sae/rpc";
+import { BlockLayout } from "../blocks/block-layout.ts";
+import { buildIndex, type BuildParts } from "../building/build-index.ts";
+import type { Catalogue } from "../catalogue/catalogue.ts";
+import type { CorpusRecord, IndexRecord } from "../catalogue/records.ts";
+import type { CorpusStore } from "../corpus/store-corpus.ts";
+import type { Vocabularies } from "../corpus/vocabulary.ts";
+import { readySae } from "../peers/peers.ts";
+import { announceIndex } from "../store/names.ts";
+import { T } from "../store/tables.ts";
+import { indexMessage } from "../wire/index-message.ts";
+import { type BlockSummary, encodeBlock, type EncodeParts } from "./encode-block.ts";
+
+/** What indexing works with. */
+export interface IndexJobParts extends BuildParts, EncodeParts {
+  readonly catalogue: Catalogue;
+  readonly corpora: CorpusStore;
+  readonly vocabularies: Vocabularies;
+  readonly blocksInParallel: number;
+}
+
+type Ctx = JobContext<IndexCorpusRequest>;
+
+interface BlockShard {
+  readonly block: number;
+}
+
+// About 16 MB of codes kept token by token.
+const SAMPLED_ACTIVATIONS = 1 << 22;
+// Stands in where an SAE has no fixed number of features a token.
+const USUAL_L0 = 64;
+
+/**
+ * The job behind IndexCorpus: store the corpus' tokens, encode it block by block, then build what pages are made of.
+ * A shard is a block.
+ */
+export function indexJob(parts: IndexJobParts): Job {
+  return defineJob<typeof IndexCorpusRequestSchema, typeof FeatureIndexSchema, BlockShard, BlockSummary>({
+    kind: "index-corpus",
+    input: IndexCorpusRequestSchema,
+    output: FeatureIndexSchema,
+    shardsInParallel: parts.blocksInParallel,
+    plan: (input, ctx) => planIndex(parts, input, ctx),
+    run: async ({ block }, ctx) => {
+      const { index, stride } = planned(parts, ctx);
+      const report = tokenProgress(ctx, index);
+      try {
+        const summary = await encodeBlock(parts, index, { block, sampleStride: stride, signal: ctx.signal, encoded: (tokens) => report.add(tokens) });
+        report.keep(summary.nTokens);
+        return summary;
+      } finally {
+        report.end();
+      }
+    },
+    reduce: async (_, results, ctx) => {
+      const { index, ready } = planned(parts, ctx);
+      if (ready) return indexMessage(index, "ready");
+      const nActivations = results.reduce((sum, block) => sum + block.nActivations, 0);
+      const texts = await parts.vocabularies.texts(index.corpus.vocabularyId);
+      const nFeaturesAlive = await buildIndex(parts, index, { nBlocks: results.length, nActivations }, texts, ctx);
+      const counts = {
+        nSequences: index.nSequences,
+        nTokens: results.reduce((sum, block) => sum + block.nTokens, 0),
+        nSpecialTokens: results.reduce((sum, block) => sum + block.nSpecialTokens, 0),
+        nActivations,
+        nFeaturesAlive,
+      };
+      parts.catalogue.setIndexCounts(index.indexId, counts);
+      await announceIndex(parts.clickhouse, { ...index, ...counts });
+      parts.catalogue.setIndexState(index.indexId, "ready");
+      const built = parts.catalogue.index(index.id);
+      if (built === undefined) throw notFound(`indexes/${index.id}`, "was deleted while it was being built");
+      return indexMessage(built, "ready");
+    },
+  });
+}
+
+/** What the plan settled, as the operation's state keeps it. */
+interface Plan {
+  readonly indexId: string;
+  readonly ready: boolean;
+  readonly stride: number;
+}
+
+async function planIndex(parts: IndexJobParts, input: IndexCorpusRequest, ctx: Ctx): Promise<readonly BlockShard[]> {
+  const { catalogue, corpora, peers } = parts;
+  const corpusId = parseName("corpora/{corpus}", input.corpus, "corpus").corpus;
+  const message = await readySae(peers, input.sae, ctx.signal);
+  const corpus = await corpora.store(corpusId, ctx.signal, ({ documents, totalDocuments }) =>
+    ctx.progress({ stage: "tokenize", doneUnits: documents, totalUnits: totalDocuments, unit: "documents" }),
+  );
+  requireOneModel(message, corpus);
+  const sae = catalogue.sae({ name: message.name, digest: message.digest, dSae: message.dSae, hookName: message.hookName });
+  const wanted = { sae, corpus, maxTokens: Number(input.maxTokens), includeSpecialTokens: input.includeSpecialTokens };
+  const same = catalogue.indexes().find((index) => index.state === "ready" && isSame(index, wanted));
+  const index = same ?? catalogue.indexFor(ctx.name, preferredId(message.name, corpusId), wanted);
+  const nSequences = same === undefined ? await sequencesWithin(parts, corpus, wanted.maxTokens) : same.nSequences;
+  const { blockSequences, nBlocks } = new BlockLayout(corpus.contextSize, nSequences);
+  const perToken = message.k ?? USUAL_L0;
+  const stride = Math.max(1, Math.ceil((corpus.nTokens * perToken) / SAMPLED_ACTIVATIONS));
+  ctx.state.set("plan", { indexId: index.id, ready: same !== undefined, stride } satisfies Plan);
+  if (same !== undefined) return [];
+  catalogue.setIndexCounts(index.indexId, { nSequences, nTokens: nSequences === corpus.nSequences ? corpus.nTokens : 0, nSpecialTokens: 0, nActivations: 0, nFeaturesAlive: 0 });
+  ctx.progress({ stage: "encode", doneUnits: 0, totalUnits: Math.round((corpus.nTokens * nSequences) / corpus.nSequences), unit: "tokens" });
+  return Array.from({ length: blockSequences === 0 ? 0 : nBlocks }, (_, block) => ({ block }));
+}
+
+function planned({ catalogue }: IndexJobParts, ctx: Ctx): { index: IndexRecord; ready: boolean; stride: number } {
+  const { indexId, ready, stride } = ctx.state.get("plan") as Plan;
+  const index = catalogue.index(indexId);
+  if (index === undefined) throw failedPrecondition("INDEX_DELETED", `indexes/${indexId} was deleted; index the corpus anew`, { index: `indexes/${indexId}` });
+  return { index, ready, stride };
+}
+
+function requireOneModel(sae: Sae, corpus: CorpusRecord): void {
+  if (!sae.name.startsWith(`${corpus.model}/`)) {
+    throw failedPrecondition("MODEL_MISMATCH", `corpora/${corpus.id} was cut by the tokenizer of ${corpus.model}, which ${sae.name} does not belong to`, { corpus: `corpora/${corpus.id}`, sae: sae.name });
+  }
+}
+
+function isSame(index: IndexRecord, { sae, corpus, maxTokens, includeSpecialTokens }: Pick<IndexRecord, "sae" | "corpus" | "maxTokens" | "includeSpecialTokens">): boolean {
+  return index.sae.saeId === sae.saeId && index.corpus.corpusId === corpus.corpusId && index.maxTokens === maxTokens && index.includeSpecialTokens === includeSpecialTokens;
+}
+
+function preferredId(sae: string, corpusId: string): string {
+  return `${sae.split("/").at(-1)}-${corpusId}`;
+}
+
+/** Windows from the first whose tokens together stay within `maxTokens` (0: all), at least one. */
+async function sequencesWithin({ clickhouse }: IndexJobParts, { corpusId, nSequences }: CorpusRecord, maxTokens: number): Promise<number> {
+  if (maxTokens === 0) return nSequences;
+  const { n } = await clickhouse.row<{ n: number }>(
+    `SELECT count() AS n FROM (SELECT sum(length(tokens)) OVER (ORDER BY sequence_id ROWS UNBOUNDED PRECEDING) AS total
+       FROM ${T.sequences} WHERE corpus_id = {corpusId:UInt32}) WHERE total <= {maxTokens:UInt64}`,
+    { corpusId, maxTokens },
+  );
+  return Math.max(1, n);
+}
+
+/** Tokens of blocks under way, by operation; those of finished blocks are in the operation's state. */
+const underWay = new Map<string, number>();
+
+/** Reports the tokens encoded so far, those of other blocks included. */
+function tokenProgress(ctx: Ctx, { corpus, nSequences }: IndexRecord): { add(tokens: number): void; keep(tokens: number): void; end(): void } {
+  const totalUnits = Math.round((corpus.nTokens * nSequences) / corpus.nSequences);
+  const finished = () => (ctx.state.get("tokens") as number | undefined) ?? 0;
+  let mine = 0;
+  const count = (tokens: number) => {
+    mine += tokens;
+    const all = (underWay.get(ctx.name) ?? 0) + tokens;
+    if (all > 0) underWay.set(ctx.name, all);
+    else underWay.delete(ctx.name);
+    return all;
+  };
+  return {
+    add: (tokens) => {
+      const running = count(tokens);
+      ctx.progress({ stage: "encode", doneUnits: Math.min(totalUnits, finished() + running), totalUnits, unit: "tokens" });
+    },
+    keep: (tokens) => ctx.state.set("tokens", finished() + tokens),
+    end: () => void count(-mine),
+  };
+}

@@ -1,0 +1,20 @@
+import type { ClickHouse } from "@mistral-sae/clickhouse";
+import type { JobEngine } from "@mistral-sae/jobs";
+import type { Catalogue } from "./catalogue/catalogue.ts";
+import type { Vocabularies } from "./corpus/vocabulary.ts";
+import type { Peers } from "./peers/peers.ts";
+import type { UserQueries } from "./query/run-query.ts";
+import type { Densities } from "./serving/densities.ts";
+import type { FeaturePages } from "./serving/feature-pages.ts";
+
+/** What the handlers work with. */
+export interface Parts {
+  readonly clickhouse: ClickHouse;
+  readonly catalogue: Catalogue;
+  readonly engine: JobEngine;
+  readonly peers: Peers;
+  readonly vocabularies: Vocabularies;
+  readonly pages: FeaturePages;
+  readonly densities: Densities;
+  readonly queries: UserQueries;
+}

@@ -1,0 +1,125 @@
+import { join } from "node:path";
+import { availableParallelism } from "node:os";
+import { ClickHouse, type ClickHouseServer, migrate, openClickHouse } from "@mistral-sae/clickhouse";
+import { FeatureIndexService } from "@mistral-sae/contracts/mistral_sae/feature_index/v1/feature_index";
+import { OperationService } from "@mistral-sae/contracts/mistral_sae/operations/v1/operation";
+import { JobEngine, operationHandlers } from "@mistral-sae/jobs";
+import { implement, type ServiceImplementation } from "@mistral-sae/rpc";
+import { Catalogue } from "./catalogue/catalogue.ts";
+import type { FeatureIndexConfig } from "./config.ts";
+import { CorpusStore } from "./corpus/store-corpus.ts";
+import { Vocabularies } from "./corpus/vocabulary.ts";
+import { corpusHandlers } from "./handlers/corpora.ts";
+import { explanationHandlers } from "./handlers/explanations.ts";
+import { featureHandlers } from "./handlers/features.ts";
+import { indexHandlers } from "./handlers/indexes.ts";
+import { notYetHandlers } from "./handlers/not-yet.ts";
+import { queryHandlers } from "./handlers/query.ts";
+import { searchHandlers } from "./handlers/search.ts";
+import { textHandlers } from "./handlers/text.ts";
+import { indexJob } from "./indexing/index-job.ts";
+import type { Parts } from "./parts.ts";
+import { connectPeers } from "./peers/peers.ts";
+import { UserQueries } from "./query/run-query.ts";
+import { Densities } from "./serving/densities.ts";
+import { FeaturePages } from "./serving/feature-pages.ts";
+import { TABLES_DATABASE, VIEWS_DATABASE } from "./store/tables.ts";
+import { WorkerPool } from "./workers/worker-pool.ts";
+
+/** The service with everything it holds. */
+export interface FeatureIndex {
+  readonly services: readonly ServiceImplementation[];
+  /** The ClickHouse that it uses. */
+  readonly server: ClickHouseServer;
+  /** Takes up work that a former process left unfinished. */
+  recover(): void;
+  /** Stops the work where it can be taken up again, then the workers and an embedded ClickHouse. */
+  close(): Promise<void>;
+}
+
+/** Opens catalogue and ClickHouse, brings the schema up to date and makes the handlers. */
+export async function openFeatureIndex(config: FeatureIndexConfig): Promise<FeatureIndex> {
+  const server = await openClickHouse({
+    url: config.clickhouseUrl,
+    owner: config.clickhouseOwner,
+    analyst: config.clickhouseAnalyst,
+    folder: join(config.data, "clickhouse"),
+    threads: config.threads,
+    maxMemoryBytes: config.clickhouseMemoryMib * 2 ** 20,
+    viewsDatabase: VIEWS_DATABASE,
+  });
+  const clickhouse = new ClickHouse({ url: server.url, login: server.owner });
+  const analyst = new ClickHouse({ url: server.url, login: server.analyst, mayChangeSettings: false, killer: clickhouse });
+  const closeDatabase = async () => {
+    await analyst.close();
+    await clickhouse.close();
+    await server.stop();
+  };
+  try {
+    await applyMigrations(clickhouse, server.owner.username);
+    return await assemble(config, server, clickhouse, analyst, closeDatabase);
+  } catch (error) {
+    await closeDatabase();
+    throw error;
+  }
+}
+
+async function applyMigrations(clickhouse: ClickHouse, owner: string): Promise<void> {
+  await clickhouse.command(`CREATE DATABASE IF NOT EXISTS ${VIEWS_DATABASE}`);
+  const variables = { tables: TABLES_DATABASE, views: VIEWS_DATABASE, owner, replicated: "", on_cluster: "" };
+  await migrate(clickhouse, { folder: new URL("../migrations", import.meta.url).pathname, database: TABLES_DATABASE, variables });
+}
+
+async function assemble(config: FeatureIndexConfig, server: ClickHouseServer, clickhouse: ClickHouse, analyst: ClickHouse, closeDatabase: () => Promise<void>): Promise<FeatureIndex> {
+  const catalogue = new Catalogue(join(config.data, "catalogue.sqlite"));
+  const peers = connectPeers(config.inference);
+  const vocabularies = new Vocabularies(clickhouse, catalogue, peers);
+  const corpora = new CorpusStore({ clickhouse, catalogue, vocabularies, peers });
+  const threads = Math.min(config.threads, availableParallelism());
+  const sorters = new WorkerPool(new URL("./blocks/block-worker.ts", import.meta.url), Math.min(threads, config.blocksInParallel));
+  const job = indexJob({
+    clickhouse,
+    url: server.url,
+    owner: server.owner,
+    catalogue,
+    corpora,
+    vocabularies,
+    peers,
+    sorters,
+    threads,
+    blocksInParallel: config.blocksInParallel,
+    chunksInFlight: config.chunksInFlight,
+  });
+  const engine = await JobEngine.open({ service: "feature-index", path: join(config.data, "jobs.sqlite"), definitions: [job] });
+  const parts: Parts = {
+    clickhouse,
+    catalogue,
+    engine,
+    peers,
+    vocabularies,
+    pages: new FeaturePages({ clickhouse, vocabularies, peers }),
+    densities: new Densities(clickhouse),
+    queries: new UserQueries(analyst, new URL("../queries/", import.meta.url), config.maxQueries),
+  };
+  const handlers = {
+    ...corpusHandlers(parts),
+    ...indexHandlers(parts),
+    ...featureHandlers(parts),
+    ...searchHandlers(parts),
+    ...textHandlers(parts),
+    ...explanationHandlers(parts),
+    ...queryHandlers(parts),
+    ...notYetHandlers(),
+  };
+  return {
+    services: [implement(FeatureIndexService, handlers), implement(OperationService, operationHandlers(engine))],
+    server,
+    recover: () => void engine.recover(),
+    close: async () => {
+      await engine.close();
+      await sorters.close();
+      catalogue.close();
+      await closeDatabase();
+    },
+  };
+}

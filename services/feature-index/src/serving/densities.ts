@@ -1,0 +1,39 @@
+import type { ClickHouse } from "@mistral-sae/clickhouse";
+import type { IndexRecord } from "../catalogue/records.ts";
+import { T } from "../store/tables.ts";
+import { countedTokens } from "./resolve-index.ts";
+
+const KEPT_INDEXES = 16;
+
+/** Share of the corpus on which each feature of an index fires; kept in memory for the indexes used last. */
+export class Densities {
+  readonly #clickhouse: ClickHouse;
+  readonly #loaded = new Map<number, Promise<Float64Array>>();
+
+  constructor(clickhouse: ClickHouse) {
+    this.#clickhouse = clickhouse;
+  }
+
+  /** One a feature. An index does not change once it is READY. */
+  async of(index: IndexRecord): Promise<Float64Array> {
+    const known = this.#loaded.get(index.indexId);
+    this.#loaded.delete(index.indexId);
+    const loading = known ?? this.#load(index);
+    this.#loaded.set(index.indexId, loading);
+    if (known === undefined) loading.catch(() => this.#loaded.delete(index.indexId));
+    const [oldest] = this.#loaded.keys();
+    if (this.#loaded.size > KEPT_INDEXES && oldest !== undefined) this.#loaded.delete(oldest);
+    return await loading;
+  }
+
+  async #load(index: IndexRecord): Promise<Float64Array> {
+    const densities = new Float64Array(index.sae.dSae);
+    const counted = Math.max(1, countedTokens(index));
+    const rows = await this.#clickhouse.rows<{ f: number; n: number }>(
+      `SELECT feature_index AS f, n_firings AS n FROM ${T.featureStats} WHERE index_id = {indexId:UInt32} AND n_firings > 0`,
+      { indexId: index.indexId },
+    );
+    for (const { f, n } of rows) densities[f] = n / counted;
+    return densities;
+  }
+}
