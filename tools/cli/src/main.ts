@@ -6,7 +6,7 @@ import { buildProgram } from "./program.ts";
 const wantsJson = process.argv.includes("--json");
 endWithLauncher();
 try {
-  const program = await buildProgram();
+  const program = buildProgram();
   if (wantsJson) silenceErrors(program);
   await program.parseAsync();
 } catch (error) {

@@ -1,11 +1,11 @@
 import { Command } from "commander";
-import { existsSync } from "node:fs";
 import { DEFAULT_ADDRESS, run } from "./command.ts";
 import { registerDemoCommand } from "./commands/demo.ts";
 import { registerExplainCommand } from "./commands/explain.ts";
 import { registerGenerateCommand } from "./commands/generate.ts";
 import { registerIndexCommands } from "./commands/index-verbs.ts";
 import { registerJobsCommands } from "./commands/jobs.ts";
+import { registerModelCommands } from "./commands/model.ts";
 import { registerRemoteModelCommands } from "./commands/model-remote.ts";
 import { registerSaeCommands } from "./commands/sae.ts";
 import { registerSaeEvaluateCommand } from "./commands/sae-evaluate.ts";
@@ -27,7 +27,7 @@ Examples:
 Exit codes: 0 done, 1 failed, 2 bad input or usage, 3 not found, 4 not reachable or overloaded, 130 interrupted.`;
 
 /** The command line, without running it. */
-export async function buildProgram(): Promise<Command> {
+export function buildProgram(): Command {
   const program = new Command("mistral-sae")
     .description("Decode and steer Mistral models with sparse autoencoders.")
     .version("0.1.0")
@@ -40,6 +40,7 @@ export async function buildProgram(): Promise<Command> {
     .addHelpText("after", EXAMPLES);
   registerDemoCommand(program);
   registerUpCommand(program);
+  registerModelCommands(program);
   registerRemoteModelCommands(program);
   registerGenerateCommand(program);
   registerTrainCommands(program);
@@ -55,11 +56,5 @@ export async function buildProgram(): Promise<Command> {
     .command("bench")
     .description("How to measure: the benchmarks run from the clone.")
     .action(run(async ({ output }) => output.result({ command: "npm run bench" }, () => "npm run bench -- training    (or inference, index, …; see tools/bench)")));
-  for (const [file, name] of [["model", "registerModelCommands"]] as const) {
-    const url = new URL(`commands/${file}.ts`, import.meta.url);
-    if (!existsSync(url)) continue;
-    const module = (await import(url.href)) as Record<string, (program: Command) => void>;
-    module[name]?.(program);
-  }
   return program;
 }
