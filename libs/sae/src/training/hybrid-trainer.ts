@@ -30,6 +30,8 @@ export class HybridTrainer implements TrainerPort {
   readonly #worker: Worker;
   readonly #waiting: Waiting[] = [];
   readonly #listeners: (() => void)[] = [];
+  /** Slots that a step uses, or will use next. */
+  readonly #busy = new Set<number>();
   #stepsDone = 0;
   #nextSlot = 0;
   #ended: Error | undefined;
@@ -126,7 +128,8 @@ export class HybridTrainer implements TrainerPort {
     if (batch.length !== rows * d) throw new InputError("a step takes whole batches", { field: "batch", got: `${batch.length} values`, wanted: `${rows} rows of ${d}` });
     const slot = this.#nextSlot;
     this.#nextSlot = (slot + 1) % this.slots;
-    while (this.#waiting.some((waiting) => waiting.slot === slot)) await this.#oldest();
+    while (this.#busy.has(slot)) await this.#oldest();
+    this.#busy.add(slot);
     copyRows(this.#memory, slot, 0, batch);
     return slot;
   }
@@ -145,12 +148,14 @@ export class HybridTrainer implements TrainerPort {
     if (this.#ended !== undefined) throw this.#ended;
     return await new Promise<TrainerReply>((resolve, reject) => {
       this.#waiting.push({ slot, resolve, reject });
+      this.#busy.add(slot);
       this.#worker.postMessage(request);
     });
   }
 
   #answered(reply: TrainerReply): void {
     const waiting = this.#waiting.shift();
+    if (waiting !== undefined && !this.#waiting.some(({ slot }) => slot === waiting.slot)) this.#busy.delete(waiting.slot);
     if (reply.kind === "failed") waiting?.reject(errorOf(reply.error));
     else waiting?.resolve(reply);
     for (const listener of this.#listeners.splice(0)) listener();

@@ -31,8 +31,8 @@ export interface TrainerPort extends AsyncDisposable {
   /** Steps done and reported. */
   readonly stepsDone: number;
   /**
-   * Trains on one batch: exactly `trainBatchSizeTokens` raw rows [B, d_in], copied before the call returns, or the number of a
-   * slot that was filled before. Rejects with NonFiniteError when the step has no finite loss or gradient; the weights then stay as they were.
+   * Trains on one batch: exactly `trainBatchSizeTokens` raw rows [B, d_in], or the number of a slot that was filled before.
+   * Rows are copied before the call returns while a slot is free, else when one comes free: keep them until then. Rejects with NonFiniteError when the step has no finite loss or gradient; the weights then stay as they were.
    */
   step(batch: Float32Array | number): Promise<TrainerMetrics>;
   /** Everything that a bit-identical continuation at equal threads needs, as it is after the steps asked for so far. Its tensors are read from the trainer: use them before the next step. */

@@ -164,7 +164,11 @@ describe("a training", () => {
       }
       await Promise.all([two.step(0), two.step(1)]);
     }
+    await using three = await HybridTrainer.create(config, { sample: data });
+    const all = await Promise.all([0, 1, 2, 3].map((step) => three.step(batch(step))));
+    expect(all.map(({ step }) => step)).toEqual([1, 2, 3, 4]);
     expect((await two.weights()).wEnc).toEqual((await one.weights()).wEnc);
+    expect((await three.weights()).wEnc).toEqual((await one.weights()).wEnc);
   });
 });
 
