@@ -8,6 +8,7 @@ export type { LoadedSae } from "./sae/loaded-sae.ts";
 export { greedy, mostLogprobs, type SamplingParams } from "./sampling/params.ts";
 export { engineDefaults, openEngine } from "./client/open-engine.ts";
 export { type ModelConfig, readModelConfig } from "./config/model-config.ts";
+export { describeModel } from "./graph/describe-model.ts";
 export { type ModelSource, readModelSource } from "./graph/model-source.ts";
 export { hookTable, residualPoint } from "./hooks/hook-name.ts";
 export { checkSampling } from "./sampling/sampler.ts";

@@ -54,10 +54,10 @@ export interface LayerInputs {
 export function addLayer(g: Graph, source: ModelSource, layer: number, stream: Stream, inputs: LayerInputs): { readonly settled: string; readonly after: Stream } {
   const { nHeads, nKeyValueHeads, dHead, slidingWindow } = source.config;
   const names = weightNames.layer(layer);
-  let settled = stream.x;
-  let normed: string;
-  if (stream.delta === undefined) normed = rmsNorm(g, source, stream.x, names.attentionNorm);
-  else ({ sum: settled, normed } = addAndNorm(g, source, stream.x, stream.delta, names.attentionNorm));
+  // A stream that enters the graph settled is normed by the same operator, with nothing added: another one would round
+  // otherwise, and residuals would then depend on where the model is cut.
+  const delta = stream.delta ?? g.op("ConstantOfShape", [g.op("Shape", [stream.x])]);
+  const { sum: settled, normed } = addAndNorm(g, source, stream.x, delta, names.attentionNorm);
 
   const rotate = (x: string, heads: number): string => g.ms("RotaryEmbedding", [x, inputs.positionIds, inputs.cos, inputs.sin], { interleaved: 0, num_heads: heads });
   const query = rotate(linear(g, source, normed, names.query), nHeads);

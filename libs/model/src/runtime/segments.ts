@@ -21,7 +21,7 @@ const usualCuts = 8;
 /**
  * The model, cut at the residual points in use. A stretch is loaded when it is first run, and no layer is loaded twice:
  * cutting a loaded stretch releases it, and its halves load again when they run. The cut unused for longest is closed
- * when there are too many. Calls must not overlap.
+ * when there are too many. Residuals do not depend on the cuts, to the last bit. Calls must not overlap.
  */
 export class Segments {
   readonly #source: ModelSource;

@@ -6,7 +6,7 @@ import { scoreCommands } from "../commands/score.ts";
 import { readModelSource } from "../graph/model-source.ts";
 import { ModelRuntime } from "../runtime/model-runtime.ts";
 import { toMessage } from "./error-message.ts";
-import { describeModel } from "./describe-model.ts";
+import { describeModel } from "../graph/describe-model.ts";
 import { openingId, type CommandHandlers, type Reply, type Request, type WorkerSettings } from "./protocol.ts";
 import { transferables } from "./transfer.ts";
 import { WorkQueue, type Work } from "./work-queue.ts";

@@ -34,6 +34,23 @@ describe("sequences", () => {
     }
   });
 
+  it("come out the same, bit for bit, wherever the model is cut and whatever shares their batch", async () => {
+    const fresh = await openEngine({ modelDir: model.modelDir, threads: 1 });
+    try {
+      const hook = { hook: "blocks.2.hook_resid_post" };
+      const tokens = tokensOf(40, vocab, 8);
+      const [before] = await residuals(fresh, [{ tokens }], { taps: [hook] });
+      for (const point of [0, 1, 2]) await residuals(fresh, [{ tokens }], { taps: [{ hook: `blocks.${point}.hook_resid_pre` }] });
+      const [cut] = await residuals(fresh, [{ tokens }], { taps: [hook] });
+      expect(cut).toEqual(before);
+      const others = [3, 40, 41, 60].map((length, i) => ({ tokens: tokensOf(length, vocab, i + 30) }));
+      const [together] = await residuals(fresh, [{ tokens }, ...others], { taps: [hook], batchTokens: 10_000 });
+      expect(together).toEqual(before);
+    } finally {
+      await fresh.close();
+    }
+  });
+
   it("of views into larger arrays are read as they are, and stay the caller's", async () => {
     const all = tokensOf(100, vocab, 3);
     const [part] = await residuals(engine, [{ tokens: all.subarray(20, 40) }], { taps: [tap] });

@@ -4,7 +4,7 @@ import { join, relative } from "node:path";
 import { sha256File } from "@mistral-sae/tensor";
 import { env } from "onnxruntime-node";
 import type { EngineInfo } from "../engine.ts";
-import type { ModelSource } from "../graph/model-source.ts";
+import type { ModelSource } from "./model-source.ts";
 import { hookTable } from "../hooks/hook-name.ts";
 
 /** Files beside the weights that decide what the model does. */
