@@ -1,4 +1,4 @@
-import { clone, create } from "@bufbuild/protobuf";
+import { clearField, clone } from "@bufbuild/protobuf";
 import { type Sae, SaeSchema, SaeState } from "@mistral-sae/contracts/mistral_sae/sae/v1/sae";
 import { alreadyExists, failedPrecondition, invalidArgument, notFound, parseName, toRpcError } from "@mistral-sae/rpc";
 import type { Catalogue, SaeRecord } from "../catalogue/catalogue.ts";
@@ -194,10 +194,16 @@ export function modelOf(name: string): string {
 
 /** Fields that UpdateSae may change. */
 export function applyUpdate(sae: Sae, from: Sae, fields: readonly string[]): Sae {
-  const changed = create(SaeSchema, sae);
+  const changed = clone(SaeSchema, sae);
   for (const field of fields) {
-    if (field === "hook_name") changed.hookName = from.hookName;
-    else if (field === "hook_override_reason") changed.hookOverrideReason = from.hookOverrideReason;
+    if (field === "hook_name") {
+      // What was measured belongs to the hook it was measured at.
+      if (changed.hookName !== from.hookName) {
+        clearField(changed, SaeSchema.field.validation);
+        clearField(changed, SaeSchema.field.residNormMean);
+      }
+      changed.hookName = from.hookName;
+    } else if (field === "hook_override_reason") changed.hookOverrideReason = from.hookOverrideReason;
     else throw invalidArgument("update_fields", `got ${JSON.stringify(field)}, wanted hook_name or hook_override_reason`);
   }
   return changed;

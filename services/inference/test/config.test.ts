@@ -1,0 +1,22 @@
+import { describe, expect, it } from "vitest";
+import { inferenceDefaults, modelIdOf, readConfig } from "../src/index.ts";
+
+describe("the configuration", () => {
+  it("has defaults for everything", () => {
+    expect(readConfig({})).toEqual(inferenceDefaults);
+  });
+
+  it("reads models as id=folder or folder, separated by commas or lines", () => {
+    const { models } = readConfig({ MISTRAL_SAE_MODELS: "demo=/models/a,\n/models/Mistral_7B v0.1 " });
+    expect(models).toEqual([
+      { id: "demo", folder: "/models/a" },
+      { id: "mistral-7b-v0-1", folder: "/models/Mistral_7B v0.1" },
+    ]);
+    expect(modelIdOf("/")).toBe("model");
+  });
+
+  it("names the variable that is wrong", () => {
+    expect(() => readConfig({ MISTRAL_SAE_THREADS: "two" })).toThrow(/MISTRAL_SAE_THREADS.*got two, wanted a whole number/);
+    expect(() => readConfig({ MISTRAL_SAE_MODELS: "Demo!=/a" })).toThrow(/MISTRAL_SAE_MODELS.*got Demo!, wanted id=folder/);
+  });
+});
