@@ -1,11 +1,11 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { DescMessage, MessageShape } from "@bufbuild/protobuf";
 import { anyUnpack } from "@bufbuild/protobuf/wkt";
-import { OperationStateSchema, type Operation, type OperationState } from "@mistral-sae/contracts/mistral_sae/operations/v1/operation";
+import { OperationStateSchema, type Operation, type OperationProgress, type OperationState } from "@mistral-sae/contracts/mistral_sae/operations/v1/operation";
 import { Code, fromStatus, RpcError } from "@mistral-sae/rpc";
 import type { Clients } from "./clients.ts";
 import { enumWord } from "./enums.ts";
-import type { Output } from "./output.ts";
+import type { Output, Progress } from "./output.ts";
 
 /** How an operation is followed. */
 export interface FollowOptions {
@@ -60,39 +60,49 @@ export async function waitFor(
   context: { readonly output: Output; readonly signal: AbortSignal },
 ): Promise<Operation> {
   if (operation === undefined) throw new RpcError(Code.Internal, `${label}: the service answered without an operation`);
-  const progress = context.output.progress(label);
+  const stages = stageBars(context.output, label);
   const warned = new Set<string>();
   const leave = (): void => {
-    progress.finish("left");
+    stages.finish("left");
     context.output.note(`the job goes on: \`mistral-sae jobs watch ${operation.name}\`, or \`jobs cancel\` to stop it`);
   };
   context.signal.addEventListener("abort", leave, { once: true });
   try {
     const ended = await followOperation(clients, operation, {
       signal: context.signal,
-      onChange: (change) => {
-        const { progress: at } = change;
-        if (at === undefined) return;
-        progress.update({
-          done: Number(at.doneUnits),
-          total: Number(at.totalUnits),
-          unit: at.unit,
-          rate: at.rate > 0 ? at.rate : undefined,
-          figures: at.stage === "" ? undefined : { stage: at.stage },
-        });
-        for (const warning of at.warnings) {
+      onChange: ({ progress }) => {
+        if (progress === undefined) return;
+        stages.update(progress);
+        for (const warning of progress.warnings) {
           if (!warned.has(warning)) context.output.warn(warning);
           warned.add(warning);
         }
       },
     });
-    context.signal.removeEventListener("abort", leave);
-    progress.finish(stateWord(ended.state));
+    stages.finish(stateWord(ended.state));
     if (ended.result.case === "error") throw fromStatus(ended.result.value);
     return ended;
   } finally {
     context.signal.removeEventListener("abort", leave);
   }
+}
+
+/** One progress bar a stage. */
+function stageBars(output: Output, label: string): { update(progress: OperationProgress): void; finish(note: string): void } {
+  let stage: string | undefined;
+  let bar: Progress | undefined;
+  return {
+    update({ stage: now, doneUnits, totalUnits, unit, rate }) {
+      if (now === "" && totalUnits === 0n) return;
+      if (bar === undefined || now !== stage) {
+        bar?.finish();
+        stage = now;
+        bar = output.progress(now === "" || now === label ? label : `${label}: ${now}`);
+      }
+      bar.update({ done: Number(doneUnits), total: Number(totalUnits), unit, rate: rate > 0 ? rate : undefined });
+    },
+    finish: (note) => (bar ?? output.progress(label)).finish(note),
+  };
 }
 
 /** What an operation made; throws when it is of another type. */

@@ -30,6 +30,7 @@ export interface Progress {
 const REDRAW_MS = 100;
 const LINE_EVERY_MS = 5000;
 const BAR_WIDTH = 24;
+const DONE = "done";
 
 /** A bar that redraws itself on a terminal; a line every few seconds anywhere else; nothing when quiet. */
 export function startProgress(label: string, stream: TextStream, quiet = false): Progress {
@@ -54,7 +55,7 @@ export function startProgress(label: string, stream: TextStream, quiet = false):
     finish(note) {
       if (finished) return;
       finished = true;
-      draw(note ?? "done");
+      draw(note ?? DONE);
       if (terminal) stream.write("\n");
     },
   };
@@ -62,7 +63,9 @@ export function startProgress(label: string, stream: TextStream, quiet = false):
 
 function describe(label: string, state: ProgressState | undefined, seconds: number, note: string | undefined, terminal: boolean): string {
   const parts: string[] = [label];
-  if (state !== undefined) {
+  // Work that is done though its last count says otherwise was not counted to the end: the count would mislead.
+  const uncounted = note === DONE && state !== undefined && state.done < state.total;
+  if (state !== undefined && !uncounted) {
     const share = state.total > 0 ? Math.min(1, state.done / state.total) : undefined;
     if (share !== undefined && terminal) parts.push(bar(share));
     if (share !== undefined) parts.push(`${Math.floor(share * 100)}%`.padStart(4));

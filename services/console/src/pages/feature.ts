@@ -90,7 +90,7 @@ function similar(sae: string, label: string, rows: readonly SimilarFeatureJson[]
   if (rows.length === 0) return undefined;
   return table(
     [label, { number: "" }, ""],
-    rows.slice(0, 8).map(({ featureIndex, value, description }) => [h("a", { href: featureHref(sae, featureIndex) }, String(featureIndex ?? 0)), num(value).toFixed(2), h("span.small.soft", {}, description ?? "")]),
+    rows.slice(0, 8).map(({ featureIndex, value, description }) => [h("a", { href: featureHref(sae, featureIndex) }, String(featureIndex ?? 0)), num(value).toFixed(2), h("span.small.soft.clamp", { title: description }, description ?? "")]),
   );
 }
 

@@ -3,7 +3,7 @@ import type { ListModelsResponseJson } from "@mistral-sae/contracts/mistral_sae/
 import type { ListOperationsResponseJson, OperationJson } from "@mistral-sae/contracts/mistral_sae/operations/v1/operation";
 import { call } from "../api.ts";
 import { type Child, card, failure, h, replace, table } from "../dom.ts";
-import { count, idOf, num, percent, short, word } from "../format.ts";
+import { count, idOf, num, percent, seconds, short, word } from "../format.ts";
 import { pause } from "../pause.ts";
 import { listSaes } from "../saes.ts";
 
@@ -55,9 +55,9 @@ function operationRow(operation: OperationJson): readonly Child[] {
   const word_ = word(state, "OPERATION_STATE_");
   const total = num(progress?.totalUnits);
   const bar = done === true || total === 0 ? undefined : h("progress", { max: total, value: num(progress?.doneUnits), "aria-label": `${kind ?? name} progress` });
-  // A job may end before the total that it planned with.
-  const planned = total > 0 && done !== true ? ` of ${count(total)}` : "";
-  const detail = error?.message ?? `${progress?.stage ?? ""} ${count(progress?.doneUnits)}${planned} ${progress?.unit ?? ""}`;
+  const spent = Object.values(progress?.stageSeconds ?? {}).reduce<number>((sum, one) => sum + num(one), 0);
+  const standing = `${progress?.stage ?? ""} ${count(progress?.doneUnits)}${total > 0 ? ` of ${count(total)}` : ""} ${progress?.unit ?? ""}`;
+  const detail = error?.message ?? (done === true ? `took ${seconds(spent)}` : standing);
   return [
     h("span", { title: name }, kind ?? idOf(name), h("div.soft.small", {}, name.split("/")[1])),
     h("span", {}, dot(word_), word_),
