@@ -69,6 +69,7 @@ export class OrtEngine implements Engine {
   }
 
   async prefill(rows: readonly PrefillRow[], options: StepOptions = {}): Promise<PrefillResult> {
+    requireRows(rows);
     for (const [i, row] of rows.entries()) checkTokens(row.tokens, this.info, `rows[${i}].tokens`);
     const { signal } = options;
     signal?.throwIfAborted();
@@ -87,6 +88,7 @@ export class OrtEngine implements Engine {
   }
 
   async decode(rows: readonly DecodeRow[], options: StepOptions = {}): Promise<StepResult> {
+    requireRows(rows);
     return await this.#link.call("decode", { rows, report: reportOf(options) }, { signal: options.signal });
   }
 
@@ -189,6 +191,10 @@ export class OrtEngine implements Engine {
 /** Enough rows to fill the matrix products, and few enough that a batch of a large model ends soon. */
 function usualBatchTokens({ parameters }: EngineInfo): number {
   return Math.min(2048, Math.max(512, 2 ** Math.round(Math.log2(6e10 / parameters))));
+}
+
+function requireRows(rows: readonly unknown[]): void {
+  if (rows.length === 0) throw new InputError("a step has no rows", { field: "rows", got: "none", wanted: "at least one" });
 }
 
 function reportOf({ taps = [], traces = [], withLogits = false }: StepOptions): StepReport {

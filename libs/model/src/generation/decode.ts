@@ -28,8 +28,8 @@ export async function decodeStep(runtime: ModelRuntime, slots: Slots, rows: read
     for (const [b, i] of order.entries()) {
       members[i]!.push(fed[i]!);
       members[i]!.last.set(resid.subarray(b * runtime.dModel, (b + 1) * runtime.dModel));
-      await observer.take(i, taps, b, 1);
     }
+    await observer.take(taps, order.map((row, b) => ({ row, at: b, count: 1 })));
   }
   return { ...(await chooseNext(runtime, members, klFrom, report.withLogits)), edited, ...observer.result() };
 }

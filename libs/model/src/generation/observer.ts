@@ -4,7 +4,7 @@ import { residualPoint } from "../hooks/hook-name.ts";
 import type { ModelRuntime } from "../runtime/model-runtime.ts";
 import type { PointTap } from "../runtime/pass.ts";
 import { filterCodes } from "../sae/filter-codes.ts";
-import { joinCodes } from "../sae/sparse-builder.ts";
+import { joinCodes, sliceCodes } from "../sae/sparse-builder.ts";
 import type { StepReport } from "../worker/protocol.ts";
 
 /**
@@ -22,8 +22,9 @@ export class Observer {
   readonly #counts: Uint32Array;
 
   constructor(runtime: ModelRuntime, report: StepReport, nRows: number) {
-    const traced = report.traces.map(({ sae, hook }, i): PointTap => {
-      runtime.sae(sae);
+    const traced = report.traces.map(({ sae, hook, features }, i): PointTap => {
+      const loaded = runtime.sae(sae);
+      for (const feature of features ?? []) loaded.decoderRow(feature, `traces[${i}].features`);
       return { point: residualPoint(hook, runtime.nLayers, `traces[${i}].hook`), afterEdits: false };
     });
     this.#runtime = runtime;
@@ -35,15 +36,19 @@ export class Observer {
     this.#counts = new Uint32Array(nRows);
   }
 
-  /** Takes `count` rows of row `row` of the call, the ones from `at` of what a pass read at {@link points}. */
-  async take(row: number, read: readonly Float32Array[], at: number, count: number): Promise<void> {
+  /** Takes what a pass read at {@link points}, [B, S, d] each: `count` rows from row `at` on, for row `row` of the call. */
+  async take(read: readonly Float32Array[], parts: readonly { readonly row: number; readonly at: number; readonly count: number }[]): Promise<void> {
     const { dModel } = this.#runtime;
-    this.#counts[row] = this.#counts[row]! + count;
-    const rows = (i: number): Float32Array => read[i]!.slice(at * dModel, (at + count) * dModel);
-    for (const [i, list] of this.#residuals.entries()) list[row]!.push(rows(i));
+    const rowsOf = (i: number, at: number, count: number): Float32Array => read[i]!.slice(at * dModel, (at + count) * dModel);
+    for (const { row, at, count } of parts) {
+      this.#counts[row] = this.#counts[row]! + count;
+      for (const [i, list] of this.#residuals.entries()) list[row]!.push(rowsOf(i, at, count));
+    }
     for (const [i, list] of this.#codes.entries()) {
-      const trace = this.#report.traces[i]!;
-      list[row]!.push(await encodeTrace(this.#runtime, trace, rows(this.#residuals.length + i), count));
+      const rows = joinRows(parts.map(({ at, count }) => rowsOf(this.#residuals.length + i, at, count)));
+      const code = await encodeTrace(this.#runtime, this.#report.traces[i]!, rows, rows.length / dModel);
+      let start = 0;
+      for (const { row, count } of parts) list[row]!.push(sliceCodes(code, start, (start += count)));
     }
   }
 

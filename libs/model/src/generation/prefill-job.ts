@@ -124,8 +124,8 @@ export class PrefillJob {
       row.done += count;
       const last = (b * batch.steps + count - 1) * dModel;
       row.slot!.last.set(resid.subarray(last, last + dModel));
-      await this.#observer.take(this.#rows.indexOf(row), taps, b * batch.steps, count);
     }
+    await this.#observer.take(taps, rows.map((row, b) => ({ row: this.#rows.indexOf(row), at: b * batch.steps, count: batch.lengths[b]! })));
   }
 
   async #finish(): Promise<PrefillResult> {

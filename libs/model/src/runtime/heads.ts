@@ -3,8 +3,8 @@ import { buildDirectionHead, buildHead, buildScoreHead } from "../graph/head.ts"
 import type { ModelSource } from "../graph/model-source.ts";
 import { floats, Session, type SessionSettings } from "./session.ts";
 
-/** Rows of logits of one run at most, bytes. */
-const logitsBytes = 64 << 20;
+/** Rows of logits of one run at most, bytes: scoring holds several copies of them at once. */
+const logitsBytes = 16 << 20;
 
 /** Tokens that directions promote and suppress, each [n, k]. */
 export interface DirectionTokens {

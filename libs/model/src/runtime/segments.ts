@@ -15,7 +15,7 @@ interface Stretch {
   session?: Session;
 }
 
-/** Cuts kept unless one pass needs more: each costs a fused operator a step, each session has its own threads. */
+/** Cuts kept unless one pass needs more: each costs a little at every step, and each session has its own threads. */
 const usualCuts = 8;
 
 /**

@@ -82,3 +82,11 @@ export function joinCodes(parts: readonly SparseRows[]): SparseRows {
   }
   return { nTokens, k: first.k, dSae: first.dSae, indices, values, ...(rowOffsets === undefined ? {} : { rowOffsets }) };
 }
+
+/** Rows [start, end) of codes; views where the rows are even. */
+export function sliceCodes(code: SparseRows, start: number, end: number): SparseRows {
+  const { k, dSae, rowOffsets } = code;
+  const [from, to] = rowOffsets === undefined ? [start * k, end * k] : [rowOffsets[start]!, rowOffsets[end]!];
+  const part = { nTokens: end - start, k, dSae, indices: code.indices.subarray(from, to), values: code.values.subarray(from, to) };
+  return rowOffsets === undefined ? part : { ...part, rowOffsets: rowOffsets.slice(start, end + 1).map((offset) => offset - from) };
+}

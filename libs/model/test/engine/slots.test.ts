@@ -79,6 +79,31 @@ describe("slots", () => {
     await engine.free(slots);
   });
 
+  it("decode on while sequences are harvested, whose hooks cut the model anew", async () => {
+    const other = await openEngine({ modelDir: model.modelDir, threads: 1 });
+    try {
+      const tokens = tokensOf(30, vocab, 12);
+      const { slots } = await other.prefill([{ tokens }]);
+      const sequences = Array.from({ length: 300 }, (_, i) => ({ tokens: tokensOf(100, vocab, i + 1) }));
+      let harvested = 0;
+      const harvest = (async () => {
+        for await (const batch of other.forward(sequences, { taps: [{ hook: "blocks.1.hook_resid_pre" }], batchTokens: 100 })) harvested += batch.sequences.length;
+      })();
+      const text = [...tokens];
+      let logits = new Float32Array();
+      for (let token = 3; token < 23; token++) {
+        text.push(token);
+        logits = Float32Array.from((await other.decode([{ slot: slots[0]!, token }], { withLogits: true })).logits);
+      }
+      expect(harvested).toBeLessThan(200);
+      expect(relativeDifference(logits, await whole(Uint32Array.from(text)))).toBeLessThan(1e-5);
+      await harvest;
+      expect(harvested).toBe(300);
+    } finally {
+      await other.close();
+    }
+  });
+
   it("fork into sequences that go separate ways", async () => {
     const tokens = tokensOf(20, vocab, 3);
     const { slots } = await engine.prefill([{ tokens }]);
@@ -152,6 +177,7 @@ describe("slots", () => {
   });
 
   it("are refused by name when they do not exist, are named twice or are full", async () => {
+    await expect(engine.decode([])).rejects.toThrow("a step has no rows");
     await expect(engine.decode([{ slot: 999_999 }])).rejects.toThrow("there is no such slot (field rows[0].slot; got 999999, wanted a slot that was not freed)");
     const { slots } = await engine.prefill([{ tokens: tokensOf(700, vocab) }]);
     await expect(engine.decode([{ slot: slots[0]! }])).rejects.toThrow("the slot's context is full (field rows[0].slot; got 701 tokens, wanted at most 700 tokens)");

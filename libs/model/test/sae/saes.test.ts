@@ -113,6 +113,8 @@ describe("SAEs", () => {
       expect([...codes[1]!.indices.subarray(start, end)]).toEqual(strongest.slice(0, 2).map(([, f]) => f));
       expect(relativeDifference(dense(codes[2]!, row), oracle[1]!.encode(h).map((v, f) => (f === 3 || f === 9 ? v : 0)))).toBeLessThan(1e-4);
     }
+    await expect(engine.decode([{ slot: slots[0]! }], { traces: [{ sae: "topk", hook, features: [40] }] })).rejects.toThrow("traces[0].features; got 40, wanted 0 to 39");
+    await expect(engine.decode([{ slot: slots[0]! }], { traces: [{ sae: "none", hook }] })).rejects.toThrow("there is no such SAE loaded");
     const step = await engine.decode(slots.map((slot) => ({ slot })), { traces: traces.slice(0, 1) });
     expect(step.codes[0]!.nTokens).toBe(2);
     await engine.free(slots);
