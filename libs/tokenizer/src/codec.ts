@@ -17,10 +17,10 @@ export interface TokenCodec {
   readonly vocabulary: Vocabulary;
   /** Spaces that encoding puts before a text and decoding takes away. */
   readonly leadingSpaces: number;
-  /** Ids that the codec itself puts before a text when `addSpecial` is set, BOS as a rule. */
-  readonly prefix: readonly number[];
+  /** Ids that the file wants before a text, BOS as a rule, and after it. */
+  readonly frame: { readonly prefix: readonly number[]; readonly suffix: readonly number[] };
   /** The id of a special token by its text. */
   idOf(token: string): number | undefined;
-  /** Encodes texts off the calling thread. */
-  encode(texts: readonly string[], options: { addSpecial: boolean; offsets: boolean }): Promise<EncodedText[]>;
+  /** Encodes texts off the calling thread, without the frame. */
+  encode(texts: readonly string[], options: { readonly offsets: boolean }): Promise<EncodedText[]>;
 }

@@ -3,7 +3,9 @@ import { createRequire } from "node:module";
 import { InputError } from "@mistral-sae/tensor";
 import type { Encoding, Tokenizer as NativeTokenizer } from "tokenizers";
 import type { EncodedText, TokenCodec } from "./codec.ts";
+import { refuseHazards } from "./hazards.ts";
 import { pieceDecoder } from "./hf-decoder.ts";
+import { readFrame } from "./hf-template.ts";
 import { type Piece, Vocabulary } from "./vocabulary.ts";
 
 // The package is CommonJS around a native binding, whose names an ESM import does not see.
@@ -27,17 +29,19 @@ export async function readHfCodec(file: string): Promise<TokenCodec> {
   const text = await readFile(file, "utf8").catch((error: unknown) => {
     throw new InputError(`${file}: cannot be read (${messageOf(error)})`, { file, wanted: "a tokenizer.json" });
   });
-  let json: { added_tokens?: AddedTokenJson[]; decoder?: unknown };
+  let json: { readonly added_tokens?: AddedTokenJson[]; readonly decoder?: unknown; readonly [field: string]: unknown };
   let tokenizer: NativeTokenizer;
   try {
     json = JSON.parse(text) as typeof json;
-    tokenizer = native.Tokenizer.fromString(text);
+    // The frame of a text is read here (readFrame); the native tokenizer is not to add it a second time.
+    tokenizer = native.Tokenizer.fromString(JSON.stringify({ ...json, post_processor: null }));
   } catch (error) {
     throw new InputError(`${file}: is not a tokenizer.json (${messageOf(error)})`, {
       file,
       wanted: "a tokenizer.json written by Hugging Face tokenizers",
     });
   }
+  refuseHazards(file, json);
   // A file may ask for truncation or padding; neither may ever change what the caller sent.
   tokenizer.disableTruncation();
   tokenizer.disablePadding();
@@ -64,15 +68,15 @@ export async function readHfCodec(file: string): Promise<TokenCodec> {
         : { bytes: utf8.encode(token.content), special: token.special };
   }
   const vocabulary = new Vocabulary(pieces);
-  const prefix = (await tokenizer.encode("", null, { addSpecialTokens: true })).getIds();
+  const frame = readFrame(file, json["post_processor"], (id) => vocabulary.has(id));
 
   return {
     vocabulary,
     leadingSpaces: decoder.leadingSpaces,
-    prefix,
+    frame,
     idOf: (token) => tokenizer.tokenToId(token) ?? undefined,
-    async encode(texts, { addSpecial, offsets }) {
-      const encodings = await tokenizer.encodeBatch([...texts], { addSpecialTokens: addSpecial });
+    async encode(texts, { offsets }) {
+      const encodings = await tokenizer.encodeBatch([...texts], { addSpecialTokens: false });
       return encodings.map((encoding) => encoded(encoding, offsets));
     },
   };

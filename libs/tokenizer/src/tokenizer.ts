@@ -3,6 +3,7 @@ import { type ChatMessage, type RoleSpan, roleSpans } from "./chat.ts";
 import { ChatTemplate } from "./chat-template.ts";
 import type { TokenCodec } from "./codec.ts";
 import { Detokenizer } from "./detokenizer.ts";
+import type { Frame } from "./hf-template.ts";
 import { type DecodeOptions, decodeIds, strToken } from "./text.ts";
 import type { TokenizerConfig } from "./tokenizer-config.ts";
 import type { Vocabulary } from "./vocabulary.ts";
@@ -47,7 +48,7 @@ export class Tokenizer {
     this.bosId = config.bosToken === undefined ? undefined : codec.idOf(config.bosToken);
     this.eosId = config.eosToken === undefined ? undefined : codec.idOf(config.eosToken);
     this.addsBos =
-      this.bosId !== undefined && (codec.prefix[0] === this.bosId ? config.addBosToken !== false : config.addBosToken === true);
+      this.bosId !== undefined && (codec.frame.prefix[0] === this.bosId ? config.addBosToken !== false : config.addBosToken === true);
     this.#template = config.chatTemplate === undefined ? undefined : new ChatTemplate(config.chatTemplate, config);
   }
 
@@ -71,11 +72,7 @@ export class Tokenizer {
         wanted: "false or unset",
       });
     }
-    const withBos = prependBos ?? this.addsBos;
-    const byCodec = withBos && this.#codec.prefix[0] === this.bosId;
-    // A codec that adds nothing but BOS can be asked for all or nothing; any other prefix follows the default.
-    const addSpecial = byCodec || (prependBos === undefined && this.#codec.prefix.length > 0 && !this.#prefixIsBos());
-    const bos = withBos && !byCodec ? this.bosId : undefined;
+    const frame = this.#frameOf(prependBos);
 
     const results: TokenIds[] = [];
     let pending: Promise<TokenIds[]> | undefined;
@@ -83,7 +80,7 @@ export class Tokenizer {
       signal?.throwIfAborted();
       let to = from;
       for (let size = 0; to < texts.length && (to === from || size < GROUP_CHARACTERS); to++) size += texts[to]?.length ?? 0;
-      const next = this.#encodeGroup(texts.slice(from, to), addSpecial, bos);
+      const next = this.#encodeGroup(texts.slice(from, to), frame);
       next.catch(() => undefined);
       if (pending !== undefined) for (const tokens of await pending) results.push(tokens);
       pending = next;
@@ -93,17 +90,24 @@ export class Tokenizer {
     return results;
   }
 
-  #prefixIsBos(): boolean {
-    return this.#codec.prefix.length === 1 && this.#codec.prefix[0] === this.bosId;
+  /** What goes around a text: the file's own frame with BOS put in or taken out as asked. */
+  #frameOf(prependBos: boolean | undefined): Frame {
+    const { prefix, suffix } = this.#codec.frame;
+    const { bosId } = this;
+    const begins = bosId !== undefined && prefix[0] === bosId;
+    const wanted = prependBos ?? this.addsBos;
+    if (wanted === begins || bosId === undefined) return { prefix, suffix };
+    return { prefix: wanted ? [bosId, ...prefix] : prefix.slice(1), suffix };
   }
 
-  async #encodeGroup(texts: readonly string[], addSpecial: boolean, bos: number | undefined): Promise<TokenIds[]> {
-    const encoded = await this.#codec.encode(texts, { addSpecial, offsets: false });
+  async #encodeGroup(texts: readonly string[], { prefix, suffix }: Frame): Promise<TokenIds[]> {
+    const encoded = await this.#codec.encode(texts, { offsets: false });
     return encoded.map(({ ids }) => {
-      if (bos === undefined) return this.tokens(ids);
-      const all = new Uint32Array(ids.length + 1);
-      all[0] = bos;
-      all.set(ids, 1);
+      if (prefix.length + suffix.length === 0) return this.tokens(ids);
+      const all = new Uint32Array(prefix.length + ids.length + suffix.length);
+      all.set(prefix);
+      all.set(ids, prefix.length);
+      all.set(suffix, prefix.length + ids.length);
       return this.tokens(all);
     });
   }
@@ -129,7 +133,7 @@ export class Tokenizer {
       throw new InputError("messages: a conversation needs at least one", { field: "messages", got: "0", wanted: "1 or more" });
     }
     const text = this.#template.render(messages, addGenerationPrompt);
-    const [encoded] = await this.#codec.encode([text], { addSpecial: false, offsets: true });
+    const [encoded] = await this.#codec.encode([text], { offsets: true });
     const { ids, offsets } = encoded as { ids: Uint32Array; offsets: Uint32Array };
     return { ...this.tokens(ids), text, spans: roleSpans(text, messages, offsets) };
   }

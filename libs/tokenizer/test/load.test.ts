@@ -18,6 +18,13 @@ const minimal = {
   model: { type: "BPE", vocab: { "<s>": 0, a: 1, b: 2, c: 3 }, merges: [] },
 };
 
+const template = (token: string) => ({
+  type: "TemplateProcessing",
+  single: [{ SpecialToken: { id: token, type_id: 0 } }, { Sequence: { id: "A", type_id: 0 } }],
+  pair: [],
+  special_tokens: { "<s>": { id: "<s>", ids: [0], tokens: ["<s>"] } },
+});
+
 describe("loading a tokenizer", () => {
   it("names the folder that has none", async () => {
     const dir = await folder();
@@ -38,6 +45,30 @@ describe("loading a tokenizer", () => {
     const dir = await folder();
     await writeFile(join(dir, "tokenizer.json"), JSON.stringify({ ...minimal, decoder: { type: "WordPiece", prefix: "##", cleanup: true } }));
     await expect(loadTokenizer(dir)).rejects.toThrow(/decoder is unknown.*got WordPiece, wanted ByteLevel/);
+  });
+
+  it.each([
+    ["an empty pattern", { normalizer: { type: "Replace", pattern: { String: "" }, content: "_" } }, /normalizer\.pattern/],
+    ["an empty prefix", { normalizer: { type: "Sequence", normalizers: [{ type: "Prepend", prepend: "" }] } }, /normalizer\.normalizers\.0\.prepend/],
+    ["an unknown token that is missing", { model: { ...minimal.model, unk_token: "?" } }, /model\.unk_token; got \?|got \?, wanted a token/],
+    ["a template with an unknown token", { post_processor: template("</s>") }, /post_processor\.special_tokens.*got <\/s>/],
+    ["a template without the text", { post_processor: { ...template("<s>"), single: [] } }, /post_processor\.single.*got 0 times/],
+    ["a template of another kind", { post_processor: { type: "BertProcessing", sep: ["b", 2], cls: ["a", 1] } }, /post_processor.*got BertProcessing/],
+  ])("refuses %s, which the native tokenizer would die of or not follow", async (_, change, message) => {
+    const dir = await folder();
+    await writeFile(join(dir, "tokenizer.json"), JSON.stringify({ ...minimal, ...change }));
+    await expect(loadTokenizer(dir)).rejects.toThrow(message);
+  });
+
+  it("puts around a text what the template says", async () => {
+    const dir = await folder();
+    const single = [{ SpecialToken: { id: "<s>", type_id: 0 } }, { Sequence: { id: "A", type_id: 0 } }, { SpecialToken: { id: "c", type_id: 0 } }];
+    const post_processor = { ...template("<s>"), single, special_tokens: { "<s>": { id: "<s>", ids: [0] }, c: { id: "c", ids: [3] } } };
+    await writeFile(join(dir, "tokenizer.json"), JSON.stringify({ ...minimal, post_processor }));
+    await writeFile(join(dir, "tokenizer_config.json"), JSON.stringify({ bos_token: "<s>" }));
+    const tokenizer = await loadTokenizer(dir);
+    expect([...(await tokenizer.encode("ab")).ids]).toEqual([0, 1, 2, 3]);
+    expect([...(await tokenizer.encode("ab", { prependBos: false })).ids]).toEqual([1, 2, 3]);
   });
 
   it("never lets the file truncate a text", async () => {
