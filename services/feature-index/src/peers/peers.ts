@@ -1,7 +1,7 @@
 import { InferenceService } from "@mistral-sae/contracts/mistral_sae/inference/v1/inference";
 import type { Model } from "@mistral-sae/contracts/mistral_sae/inference/v1/model";
 import { type Sae, SaeService, SaeState } from "@mistral-sae/contracts/mistral_sae/sae/v1/sae";
-import { type Client, createClient, failedPrecondition } from "@mistral-sae/rpc";
+import { type Client, createClient, failedPrecondition, unavailable } from "@mistral-sae/rpc";
 
 /** The inference service: the model's tokenizer, and the SAEs beside it. */
 export interface Peers {
@@ -20,9 +20,10 @@ export async function loadedModel({ inference }: Peers, name: string, signal: Ab
   return model;
 }
 
-/** An SAE that can encode. @throws FAILED_PRECONDITION SAE_NOT_READY. */
+/** An SAE that can encode. @throws FAILED_PRECONDITION SAE_NOT_READY, UNAVAILABLE SAE_LOADING (the inference service has just started). */
 export async function readySae({ saes }: Peers, name: string, signal: AbortSignal): Promise<Sae> {
   const { sae } = await saes.getSae({ name }, { signal });
+  if (sae?.state === SaeState.LOADING) throw unavailable("SAE_LOADING", `${name} is being loaded`);
   if (sae === undefined || sae.state !== SaeState.READY) {
     throw failedPrecondition("SAE_NOT_READY", `${name}: its state is ${stateName(sae?.state)}, wanted READY; load it first`, { sae: name });
   }

@@ -1,6 +1,6 @@
 import { clearField, clone } from "@bufbuild/protobuf";
 import { type Sae, SaeSchema, SaeState } from "@mistral-sae/contracts/mistral_sae/sae/v1/sae";
-import { alreadyExists, failedPrecondition, invalidArgument, notFound, parseName, toRpcError } from "@mistral-sae/rpc";
+import { alreadyExists, failedPrecondition, invalidArgument, notFound, parseName, toRpcError, unavailable } from "@mistral-sae/rpc";
 import type { Catalogue, SaeRecord } from "../catalogue/catalogue.ts";
 import type { SaeTarget } from "../interventions/resolve.ts";
 import type { LoadedModel } from "../models/loaded-model.ts";
@@ -53,12 +53,13 @@ export class SaeRegistry {
       .map(({ name }) => name);
   }
 
-  /** A READY SAE of a model. @throws NOT_FOUND, FAILED_PRECONDITION SAE_NOT_LOADED or SAE_MISMATCH. */
+  /** A READY SAE of a model. @throws NOT_FOUND, FAILED_PRECONDITION SAE_NOT_LOADED or SAE_MISMATCH, UNAVAILABLE SAE_LOADING. */
   use(field: string, name: string, model: LoadedModel): SaeTarget {
     const { record, state, detail } = this.#entry(name, field);
     if (!name.startsWith(`${model.name}/`)) {
       throw failedPrecondition("SAE_MISMATCH", `${field}: ${name} belongs to another model than ${model.name}`);
     }
+    if (state === SaeState.LOADING) throw unavailable("SAE_LOADING", `${field}: ${name} is being loaded`);
     if (state !== SaeState.READY) {
       throw failedPrecondition("SAE_NOT_LOADED", `${field}: ${name} is not loaded${detail === "" ? "; call LoadSae" : `: ${detail}`}`);
     }
