@@ -32,6 +32,30 @@ async function begin(options: { signal?: AbortSignal; timeoutMs?: number } = {})
   return { end };
 }
 
+describe("a full cache", () => {
+  it("ends the generations that began last with MEMORY_BUDGET, and the others go on", async () => {
+    // 2 MiB hold one sequence of 512 positions, and not four.
+    const small = await startService({ cacheMib: 2 });
+    try {
+      const long = { prompt, sampling: { ...endless, seed: 1n } };
+      const ends = await Promise.all(
+        Array.from({ length: 4 }, () =>
+          generate(small, long).then(
+            (run) => idsOf(variantOf(run)).length,
+            (error: unknown) => (error as RpcError).reason,
+          ),
+        ),
+      );
+      expect(ends).toContain(500);
+      expect(ends).toContain("MEMORY_BUDGET");
+      expect(idsOf(variantOf(await generate(small, { prompt, sampling: { maxTokens: 5, ignoreEos: true } })))).toHaveLength(5);
+    } finally {
+      await small.stop();
+      await removeData(small);
+    }
+  });
+});
+
 describe("a full batch", () => {
   it("takes the next generation as soon as one is cancelled", async () => {
     const [first, second] = [new AbortController(), new AbortController()];

@@ -180,7 +180,7 @@ export class Scheduler {
 
   /** Without memory for its cache a generation waits for others to end; with none to wait for, it is refused. */
   #prefillFailed(generation: Generation, error: unknown): void {
-    if (error instanceof Error && error.name === "CacheFullError") {
+    if (isCacheFull(error)) {
       if (this.#rowsInUse > 0 && this.#closed === undefined) {
         this.#queue.unshift(generation);
         this.#cacheFull = true;
@@ -222,9 +222,19 @@ export class Scheduler {
       }
       for (const generation of participants) this.#retireDone(generation);
     } catch (error) {
-      for (const generation of participants) this.#drop(generation, this.#explain(error));
+      this.#stepFailed(participants, error);
     }
     return true;
+  }
+
+  /** Without memory for one more token the generation that began last gives way to the others. */
+  #stepFailed(participants: readonly Generation[], error: unknown): void {
+    if (isCacheFull(error)) {
+      const last = participants.at(-1);
+      if (last !== undefined) this.#drop(last, resourceExhausted("MEMORY_BUDGET", error.message, RETRY_MS));
+      return;
+    }
+    for (const generation of participants) this.#drop(generation, this.#explain(error));
   }
 
   /** Gives back the slots of variants that have ended, after asking what their edits did. */
@@ -241,4 +251,8 @@ export class Scheduler {
     }
     if (generation.plan.variants.every(({ done }) => done)) this.#active.delete(generation);
   }
+}
+
+function isCacheFull(error: unknown): error is Error {
+  return error instanceof Error && error.name === "CacheFullError";
 }

@@ -56,29 +56,34 @@ export class ModelRegistry {
     throw failedPrecondition("MODEL_NOT_LOADED", `${model.name} is not loaded; call LoadModel`);
   }
 
-  /** Loads a model under an id, or returns it when it is there already; `remember` loads it again after a restart. */
+  /** Loads a model under an id, or returns it when it is there already; `remember` loads one that could be loaded again after a restart. */
   async load(id: string, uri: string, options: { readonly remember: boolean; readonly signal?: AbortSignal }): Promise<LoadedModel> {
     const name = `models/${id}`;
     const before = this.#entries.get(name);
     if (before !== undefined && before.model.uri !== uri && (before.loaded !== undefined || before.loading !== undefined)) {
       throw failedPrecondition("MODEL_IN_USE", `${name} is loaded from ${before.model.uri}; unload it before loading ${uri} under its name`);
     }
-    if (options.remember) this.#catalogue.putModel({ id, uri });
-    if (before?.loaded !== undefined) return before.loaded;
+    const remembered = (loaded: LoadedModel): LoadedModel => {
+      if (options.remember) this.#catalogue.putModel({ id, uri });
+      return loaded;
+    };
+    if (before?.loaded !== undefined) return remembered(before.loaded);
     if (before?.loading !== undefined) return before.loading;
     const entry: Entry = { model: coldModel(name, uri, ModelState.LOADING), loaded: undefined, loading: undefined };
     this.#entries.set(name, entry);
-    entry.loading = this.#open(entry, options.signal).finally(() => {
-      entry.loading = undefined;
-    });
+    entry.loading = this.#open(entry, options.signal)
+      .then(remembered)
+      .finally(() => {
+        entry.loading = undefined;
+      });
     return entry.loading;
   }
 
   /** Frees a model. Generations at work end with UNAVAILABLE. */
   async unload(name: string): Promise<Model> {
     const entry = this.#entry(name, "name");
-    this.#catalogue.deleteModel(name.slice("models/".length));
     await entry.loading?.catch(() => undefined);
+    this.#catalogue.deleteModel(name.slice("models/".length));
     const { loaded } = entry;
     entry.loaded = undefined;
     entry.model = { ...entry.model, state: ModelState.COLD, stateDetail: "" };
@@ -129,9 +134,12 @@ export class ModelRegistry {
   }
 
   #only(field: string): Entry {
-    const [first, second] = [...this.#entries.values()].filter(({ model }) => model.state !== ModelState.COLD);
+    const inState = (...states: readonly ModelState[]) => [...this.#entries.values()].filter(({ model }) => states.includes(model.state));
+    const usable = inState(ModelState.LOADING, ModelState.READY);
+    // One that failed is named only where it is all there is: a bad folder must not make the good model ambiguous.
+    const [first, second] = usable.length > 0 ? usable : inState(ModelState.FAILED);
     if (first === undefined) throw failedPrecondition("MODEL_NOT_LOADED", "no model is loaded; call LoadModel");
-    if (second !== undefined) throw invalidArgument(field, `is empty, wanted one of ${[...this.#entries.keys()].join(", ")}: several models are loaded`);
+    if (second !== undefined) throw invalidArgument(field, `is empty, wanted one of ${usable.map(({ model }) => model.name).join(", ")}: several models are loaded`);
     return first;
   }
 }
