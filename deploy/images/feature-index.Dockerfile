@@ -13,7 +13,7 @@ RUN rm -rf node_modules && npm install --ignore-scripts --omit=dev --workspace @
 # A cluster has a ClickHouse of its own (MISTRAL_SAE_CLICKHOUSE_URL): the embedded engine stays out of the image.
 RUN rm -rf node_modules/chdb node_modules/@chdb node_modules/ffi-rs node_modules/@yuuang
 
-FROM node:24.21.0-bookworm-slim AS cpu
+FROM node:24.21.0-bookworm-slim
 WORKDIR /app
 COPY --from=build /app /app
 USER 65532:65532

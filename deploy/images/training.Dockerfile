@@ -11,7 +11,7 @@ COPY services/training services/training
 RUN npm install --ignore-scripts && npx nx run-many -t generate --outputStyle=static
 RUN rm -rf node_modules && npm install --ignore-scripts --omit=dev --workspace @mistral-sae/training && rm -rf node_modules/node-linux-*
 
-FROM node:24.21.0-bookworm-slim AS cpu
+FROM node:24.21.0-bookworm-slim
 WORKDIR /app
 COPY --from=build /app /app
 USER 65532:65532

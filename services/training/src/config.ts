@@ -7,6 +7,8 @@ export interface TrainingServiceConfig {
   readonly listen: string;
   /** Folder that this service owns. */
   readonly data: string;
+  /** Folder for finished SAEs where inference must find them on a volume of its own; empty keeps each beside its run. */
+  readonly saes: string;
   /** host:port of the inference service. */
   readonly inference: string;
   /** Threads of a trainer. */
@@ -24,6 +26,7 @@ export interface TrainingServiceConfig {
 export const trainingDefaults: TrainingServiceConfig = {
   listen: "127.0.0.1:50052",
   data: ".mistral-sae/training",
+  saes: "",
   inference: "127.0.0.1:50051",
   threads: availableParallelism(),
   operationsInParallel: 1,
@@ -41,6 +44,7 @@ export function readConfig(env: Environment): TrainingServiceConfig {
   return {
     listen: text("MISTRAL_SAE_LISTEN", trainingDefaults.listen),
     data: text("MISTRAL_SAE_DATA", trainingDefaults.data),
+    saes: text("MISTRAL_SAE_TRAINING_SAES", trainingDefaults.saes),
     inference: text("MISTRAL_SAE_INFERENCE", trainingDefaults.inference),
     threads: count(env, "MISTRAL_SAE_THREADS", trainingDefaults.threads),
     operationsInParallel: count(env, "MISTRAL_SAE_TRAINING_PARALLEL", trainingDefaults.operationsInParallel),

@@ -24,7 +24,7 @@ export interface OpenTraining {
 const REQUEST_PATIENCE_MS = 5000;
 
 export async function openTraining(config: TrainingServiceConfig): Promise<OpenTraining> {
-  const folder = new DataFolder(config.data);
+  const folder = new DataFolder(config.data, config.saes);
   const store = new RunStore(folder.catalogue);
   const dependencies: JobDependencies = { store, folder, inference: config.inference, patienceMs: config.patienceSeconds * 1000, shardBytes: config.shardMib * 2 ** 20 };
   const engine = await JobEngine.open({

@@ -4,9 +4,12 @@ import type { StoreAddress } from "@mistral-sae/activations";
 /** Where the service keeps what it makes. */
 export class DataFolder {
   readonly #root: string;
+  readonly #saes: string | undefined;
 
-  constructor(root: string) {
+  /** @param saes Folder for finished SAEs, one folder a run; empty keeps each beside its run. */
+  constructor(root: string, saes = "") {
     this.#root = resolve(root);
+    this.#saes = saes === "" ? undefined : resolve(saes);
   }
 
   get ledger(): string {
@@ -27,7 +30,7 @@ export class DataFolder {
   }
 
   sae(run: string): string {
-    return join(this.#root, "runs", run, "sae");
+    return this.#saes === undefined ? join(this.#root, "runs", run, "sae") : join(this.#saes, run);
   }
 
   exportedSae(run: string, checkpoint: string): string {
