@@ -36,7 +36,7 @@ export {
 } from "./training/config.ts";
 export { HybridTrainer } from "./training/hybrid-trainer.ts";
 export type { TrainerInit } from "./training/initialise.ts";
-export { type MemoryBudget, trainingMemory } from "./training/layout.ts";
+export { type MemoryBudget, requireTrainingMemory, trainingMemory } from "./training/layout.ts";
 export { NonFiniteError } from "./training/non-finite-error.ts";
 export { Random, type RandomState } from "./training/random.ts";
 export { learningRate } from "./training/schedule.ts";

@@ -54,6 +54,11 @@ export class ProgressTracker {
     this.#since = now();
   }
 
+  /** Stage under way; empty before the first. */
+  get stage(): string {
+    return this.#stage;
+  }
+
   get stageSeconds(): Readonly<Record<string, number>> {
     return this.#stageSeconds;
   }

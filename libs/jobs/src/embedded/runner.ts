@@ -118,8 +118,10 @@ export class Runner {
     };
   }
 
+  /** Of jobs that do not report by themselves; one that did in a former process will do so again. */
   #reportShards(): void {
-    if (this.#selfReported) return;
+    const { stage } = this.#options.tracker;
+    if (this.#selfReported || (stage !== "" && stage !== this.#job.kind)) return;
     const { done, total } = this.#options.ledger.countShards(this.#row.seq);
     this.#options.tracker.report({ stage: this.#job.kind, doneUnits: done, totalUnits: total, unit: "shards" });
     this.#options.changed();

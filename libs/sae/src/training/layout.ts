@@ -102,6 +102,11 @@ export function trainingMemory(config: ResolvedTrainerConfig): MemoryBudget {
   return budgetOf(planLayout(config));
 }
 
+/** Refuses a configuration whose training would not fit, long before it starts. Throws InputError with the numbers. */
+export function requireTrainingMemory(config: ResolvedTrainerConfig): void {
+  requireMemory(planLayout(config), config.maxMemoryBytes);
+}
+
 function budgetOf(layout: TrainerLayout): MemoryBudget {
   const { h, stride, bytes, batch, kAux } = layout;
   const parameters = 8 * h * stride;

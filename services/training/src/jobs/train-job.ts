@@ -19,6 +19,7 @@ import { runStage } from "../threads/run-stage.ts";
 import type { Trained, TrainEvent, TrainPlan } from "../train/train.ts";
 import { corpusSourceOf } from "../wire/corpus-source.ts";
 import { evaluationMessage } from "../wire/evaluation-message.ts";
+import { KeyedLock } from "./keyed-lock.ts";
 import type { DataFolder } from "./paths.ts";
 import { stageListener } from "./stage-listener.ts";
 
@@ -49,7 +50,10 @@ export function trainJob(dependencies: JobDependencies): Job {
     kind: TRAIN_KIND,
     input: CreateTrainingRunRequestSchema,
     output: TrainingRunSchema,
-    plan: async () => await Promise.resolve(Object.values(Stage)),
+    plan: async (_input, ctx) => {
+      ctx.progress({ stage: Stage.harvest, doneUnits: 0, unit: "tokens" });
+      return await Promise.resolve(Object.values(Stage));
+    },
     run: async (stage, ctx) => {
       const run = rowOf(ctx.id);
       if (stage === Stage.harvest) await harvestStage(run, dependencies, ctx);
@@ -60,6 +64,8 @@ export function trainJob(dependencies: JobDependencies): Job {
     reduce: async (_input, _results, ctx) => await Promise.resolve(runMessage(rowOf(ctx.id), undefined, store.lastMetrics(ctx.id))),
   });
 }
+
+const harvesting = new KeyedLock();
 
 async function harvestStage(run: RunRow, { store, folder, inference, patienceMs, shardBytes }: JobDependencies, ctx: JobContext): Promise<void> {
   ctx.progress({ stage: Stage.harvest, doneUnits: run.tokensHarvested, totalUnits: run.tokensToHarvest, unit: "tokens" });
@@ -74,7 +80,8 @@ async function harvestStage(run: RunRow, { store, folder, inference, patienceMs,
       ctx.progress(progress);
     },
   });
-  const harvested = await runStage<Harvested>(new URL("../harvest/harvest-thread.ts", import.meta.url), task, listener);
+  // Two runs that need the same rows harvest them once.
+  const harvested = await harvesting.run(activationKey(task.plan.source), () => runStage<Harvested>(new URL("../harvest/harvest-thread.ts", import.meta.url), task, listener));
   if (harvested.rows < run.config.trainBatchSizeTokens) {
     throw failedPrecondition("CORPUS_TOO_SMALL", `the corpus gives ${harvested.rows} rows to train on, less than one batch of ${run.config.trainBatchSizeTokens}: give more text or a smaller train_batch_size_tokens`);
   }

@@ -3,7 +3,7 @@ import { DataType } from "@mistral-sae/contracts/mistral_sae/common/v1/tensor";
 import { BDecInit, Formulation, LrScheduler, Optimizer, TrainingConfigSchema, type TrainingConfig } from "@mistral-sae/contracts/mistral_sae/training/v1/config";
 import { CorpusSourceSchema } from "@mistral-sae/contracts/mistral_sae/common/v1/tokens";
 import { invalidArgument, unimplemented } from "@mistral-sae/rpc";
-import { resolveTrainerConfig } from "@mistral-sae/sae";
+import { requireTrainingMemory, resolveTrainerConfig } from "@mistral-sae/sae";
 import { DTYPE_BYTES, type FloatDType } from "@mistral-sae/tensor";
 import { checkingConfig } from "./fields.ts";
 import type { ModelFacts } from "./model-facts.ts";
@@ -50,7 +50,11 @@ export async function resolveConfig(asked: TrainingConfig, model: ModelFacts, de
   requireSizes(config, model);
   const rowBytes = model.width * DTYPE_BYTES[storedDType(config)];
   if (config.bufferTokens === 0n) config.bufferTokens = BigInt(Math.floor(defaults.bufferBytes / rowBytes));
-  const trainer = await checkingConfig(undefined, () => resolveTrainerConfig(trainerOptions(config, model.width)));
+  const trainer = await checkingConfig(undefined, () => {
+    const resolved = resolveTrainerConfig(trainerOptions(config, model.width));
+    requireTrainingMemory(resolved);
+    return resolved;
+  });
   config.lr = trainer.lr;
   config.kAux = trainer.kAux;
   config.auxLossCoefficient = trainer.auxLossCoefficient;

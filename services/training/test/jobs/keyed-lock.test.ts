@@ -1,0 +1,27 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { describe, expect, it } from "vitest";
+import { KeyedLock } from "../../src/jobs/keyed-lock.ts";
+
+describe("KeyedLock", () => {
+  it("runs the work of one key in turn and that of others beside it", async () => {
+    const lock = new KeyedLock();
+    const events: string[] = [];
+    const work = (key: string, name: string) =>
+      lock.run(key, async () => {
+        events.push(`${name} begins`);
+        await sleep(5);
+        events.push(`${name} ends`);
+      });
+    await Promise.all([work("a", "first"), work("a", "second"), work("b", "other")]);
+    expect(events.filter((event) => !event.startsWith("other"))).toEqual(["first begins", "first ends", "second begins", "second ends"]);
+    expect(events.indexOf("other begins")).toBeLessThan(events.indexOf("first ends"));
+  });
+
+  it("goes on after work that failed", async () => {
+    const lock = new KeyedLock();
+    const failed = lock.run("a", () => Promise.reject(new Error("broke")));
+    const next = lock.run("a", () => Promise.resolve("fine"));
+    await expect(failed).rejects.toThrow("broke");
+    expect(await next).toBe("fine");
+  });
+});
