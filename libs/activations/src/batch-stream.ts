@@ -65,7 +65,12 @@ export class BatchStream implements AsyncDisposable {
 
   /** Where the next batch starts; a new stream with `startRow: cursor.rowsServed` goes on with the same bits. */
   get cursor(): RowCursor {
-    return this.#order.cursorAt(this.#rowsServed);
+    return this.cursorAt(this.#rowsServed);
+  }
+
+  /** The place in the stream after so many rows. */
+  cursorAt(rowsServed: number): RowCursor {
+    return this.#order.cursorAt(rowsServed);
   }
 
   /**

@@ -1,0 +1,87 @@
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import type { TrainingMetricsSchema } from "@mistral-sae/contracts/mistral_sae/training/v1/training";
+import { failedPrecondition } from "@mistral-sae/rpc";
+import { NonFiniteError, type TrainerMetrics, type TrainerPort } from "@mistral-sae/sae";
+import type { StageContext } from "../threads/stage-thread.ts";
+import type { EarlyWarnings } from "./early-warnings.ts";
+import type { SampledBatches } from "./sampled-batches.ts";
+import type { TrainEvent } from "./train.ts";
+
+/** A run is described by about this many points. */
+const METRIC_POINTS = 2000;
+const PROGRESS_MS = 200;
+
+/** Steps with one batch ahead, so that copying and loading run beside computing. */
+export class TrainLoop {
+  readonly #trainer: TrainerPort;
+  readonly #batches: SampledBatches;
+  readonly #steps: number;
+  readonly #every: number;
+  readonly #warnings: EarlyWarnings;
+  readonly #context: StageContext<TrainEvent>;
+  #told = performance.now();
+  #toldStep: number;
+  #toldWaitedMs = 0;
+  #kept: TrainerMetrics[] = [];
+
+  constructor(trainer: TrainerPort, batches: SampledBatches, steps: number, warnings: EarlyWarnings, context: StageContext<TrainEvent>) {
+    this.#trainer = trainer;
+    this.#batches = batches;
+    this.#steps = steps;
+    this.#every = Math.max(1, Math.floor(steps / METRIC_POINTS));
+    this.#warnings = warnings;
+    this.#context = context;
+    this.#toldStep = trainer.stepsDone;
+    this.#tell();
+  }
+
+  /** Runs up to step `last`, or to the step under way when the run is stopped. */
+  async runTo(last: number): Promise<void> {
+    let ahead: Promise<TrainerMetrics> | undefined;
+    for (let step = this.#trainer.stepsDone; step < last && !this.#context.signal.aborted; step += 1) {
+      const next = this.#trainer.step(await this.#batches.take());
+      // A failure surfaces where the step is awaited.
+      next.catch(() => undefined);
+      if (ahead !== undefined) this.#finished(await this.#finite(ahead));
+      ahead = next;
+    }
+    if (ahead !== undefined) this.#finished(await this.#finite(ahead));
+    this.#tell();
+  }
+
+  async #finite(step: Promise<TrainerMetrics>): Promise<TrainerMetrics> {
+    try {
+      return await step;
+    } catch (error) {
+      if (!(error instanceof NonFiniteError)) throw error;
+      throw failedPrecondition("TRAINING_NOT_FINITE", `${error.message}; the checkpoints before it are kept`, { step: String(error.step), tensor: error.tensor });
+    }
+  }
+
+  #finished(metrics: TrainerMetrics): void {
+    this.#warnings.observe(metrics);
+    const { step } = metrics;
+    if (step === 1 || step % this.#every === 0 || step === this.#steps) this.#kept.push(metrics);
+    if (performance.now() - this.#told >= PROGRESS_MS) this.#tell();
+  }
+
+  /** Reports progress and the metrics kept since the last report. */
+  #tell(): void {
+    const now = performance.now();
+    const step = this.#trainer.stepsDone;
+    const seconds = (now - this.#told) / 1000;
+    const tokensPerSecond = seconds > 0 ? ((step - this.#toldStep) * this.#batches.batchRows) / seconds : 0;
+    const bufferWaitShare = seconds > 0 ? Math.min(1, (this.#batches.waitedMs - this.#toldWaitedMs) / 1000 / seconds) : 0;
+    if (this.#kept.length > 0) this.#context.event({ kind: "metrics", metrics: this.#kept.map((kept) => metricsMessage(kept, tokensPerSecond, bufferWaitShare)) });
+    this.#context.progress({ stage: "train", doneUnits: step, totalUnits: this.#steps, unit: "steps" });
+    this.#kept = [];
+    this.#told = now;
+    this.#toldStep = step;
+    this.#toldWaitedMs = this.#batches.waitedMs;
+  }
+}
+
+function metricsMessage(metrics: TrainerMetrics, tokensPerSecond: number, bufferWaitShare: number): MessageInitShape<typeof TrainingMetricsSchema> {
+  const { step, nTrainingTokens, loss, mseLoss, auxLoss, fvu, l0, deadFraction, gradNorm, lr } = metrics;
+  return { step: BigInt(step), nTrainingTokens: BigInt(nTrainingTokens), loss, mseLoss, auxLoss, fvu, l0, deadFraction, gradNorm, lr, tokensPerSecond, bufferWaitShare };
+}
