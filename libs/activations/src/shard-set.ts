@@ -71,6 +71,11 @@ export class ShardSet {
     return new ShardSet(address, folder, source);
   }
 
+  /** Removes what a killed harvest left half written. Call it only when no harvest of this source is under way. */
+  async removeUnfinished(): Promise<void> {
+    await openStore(this.address).removeUnfinished(`${this.folder}/`);
+  }
+
   rowsKey(index: number): string {
     return `${this.folder}/shard-${String(index).padStart(6, "0")}.rows`;
   }

@@ -40,4 +40,6 @@ export interface BlobStore {
   list(prefix?: string): AsyncIterable<BlobInfo>;
   /** Removes a blob; removing a missing one is no error. */
   delete(key: string): Promise<void>;
+  /** Removes what killed writers left below a prefix that nobody is writing to. */
+  removeUnfinished(prefix: string): Promise<void>;
 }

@@ -1,5 +1,5 @@
 import { opendir, open, rm, stat } from "node:fs/promises";
-import { dirname, join, resolve, sep } from "node:path";
+import { basename, dirname, join, resolve, sep } from "node:path";
 import { AtomicFile, InputError, syncFolder } from "@mistral-sae/tensor";
 import { keySegments } from "./blob-key.ts";
 import type { BlobCallOptions, BlobInfo, BlobSource, BlobStore, ByteRange } from "./blob-store.ts";
@@ -61,9 +61,9 @@ export class FsBlobStore implements BlobStore {
   }
 
   async *list(prefix = ""): AsyncIterable<BlobInfo> {
-    const keys = await this.#keysBelow(prefix.slice(0, Math.max(0, prefix.lastIndexOf("/"))));
+    const keys = (await this.#keysBelow(prefix)).filter((key) => !isUnfinished(key));
     for (const key of keys.sort(byCodeUnits)) {
-      const info = key.startsWith(prefix) ? await this.head(key) : undefined;
+      const info = await this.head(key);
       if (info !== undefined) yield info;
     }
   }
@@ -75,13 +75,18 @@ export class FsBlobStore implements BlobStore {
     await syncFolder(dirname(path));
   }
 
-  async #keysBelow(folder: string): Promise<string[]> {
+  async removeUnfinished(prefix: string): Promise<void> {
+    for (const key of await this.#keysBelow(prefix)) if (isUnfinished(key)) await rm(this.pathOf(key), { force: true });
+  }
+
+  async #keysBelow(prefix: string): Promise<string[]> {
+    const folder = prefix.slice(0, Math.max(0, prefix.lastIndexOf("/")));
     const top = folder === "" ? this.root : this.pathOf(folder);
     const keys: string[] = [];
     try {
       for await (const entry of await opendir(top, { recursive: true })) {
-        if (!entry.isFile() || isUnfinished(entry.name)) continue;
-        keys.push(join(entry.parentPath, entry.name).slice(this.root.length + 1).replaceAll(sep, "/"));
+        const key = join(entry.parentPath, entry.name).slice(this.root.length + 1).replaceAll(sep, "/");
+        if (entry.isFile() && key.startsWith(prefix)) keys.push(key);
       }
     } catch (error) {
       if (!isMissing(error)) throw error;
@@ -101,8 +106,8 @@ async function fill(file: AtomicFile, source: BlobSource, signal: AbortSignal | 
 }
 
 /** What a killed AtomicFile leaves behind. */
-function isUnfinished(name: string): boolean {
-  return name.startsWith(".") && name.endsWith(".tmp");
+function isUnfinished(key: string): boolean {
+  return basename(key).startsWith(".") && key.endsWith(".tmp");
 }
 
 function isMissing(error: unknown): boolean {

@@ -61,6 +61,13 @@ describe("FsBlobStore", () => {
     expect(keys).toEqual(["r/10", "r/2", "r/sub/1"]);
   });
 
+  it("removes what killed writers left behind, and nothing else", async () => {
+    for (const key of ["r/1", "other/1"]) await store.put(key, bytes(1));
+    for (const folder of ["r", "other"]) await writeFile(join(root, folder, ".1.0a0b0c.tmp"), "half");
+    await store.removeUnfinished("r/");
+    expect((await readdir(root, { recursive: true })).sort()).toEqual(["other", "other/.1.0a0b0c.tmp", "other/1", "r", "r/1"]);
+  });
+
   it("lists nothing where nothing was put", async () => {
     const keys: string[] = [];
     for await (const info of store.list("none/")) keys.push(info.key);

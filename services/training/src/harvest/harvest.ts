@@ -44,6 +44,7 @@ export async function harvest(plan: HarvestPlan, peer: InferencePeer, sink: Prog
   const counts = { heldBack: 0 };
   if (!(await isComplete(set, done, plan.rowsWanted))) {
     await requireSameModel(plan, peer);
+    await set.removeUnfinished();
     const progress = await HarvestProgress.start(corpus, plan.rowsWanted, done, sink, signal);
     const shards = dealShards(trainingDocuments(corpus, nextDocument(done), counts, signal), plan, peer, done);
     for await (const record of written(set, calls(shards), plan, peer)) {
