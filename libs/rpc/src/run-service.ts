@@ -18,6 +18,9 @@ export interface ServiceProcess extends ServerOptions {
  * it never outlives the process that started it. Prints `{"ready":name,"address":host:port}` when it serves.
  */
 export async function runService(service: ServiceProcess): Promise<RunningServer> {
+  let stopWith: ((graceMs: number) => void) | undefined;
+  // Watched from the start: making ready may take minutes. Nothing is served yet then, and what is durable is on disk.
+  whenParentEnds(() => (stopWith === undefined ? process.exit(1) : stopWith(500)));
   const telemetry = await startTelemetry({ serviceName: `mistral-sae-${service.name}` });
   const server = await startServer({ ...service, startNotServing: true });
   await service.ready?.(server);
@@ -45,7 +48,7 @@ export async function runService(service: ServiceProcess): Promise<RunningServer
   };
   process.on("SIGTERM", () => stop(service.graceMs ?? 5_000));
   process.on("SIGINT", () => stop(service.graceMs ?? 5_000));
-  whenParentEnds(() => stop(500));
+  stopWith = stop;
   return server;
 }
 
