@@ -69,6 +69,7 @@ const EXIT_OF_CODE: ReadonlyMap<number, ExitCode> = new Map<number, ExitCode>([
   [DEADLINE_EXCEEDED, ExitCode.unavailable],
   [NOT_FOUND, ExitCode.notFound],
   [6, ExitCode.badInput],
+  [7, ExitCode.badInput],
   [8, ExitCode.unavailable],
   [9, ExitCode.badInput],
   [11, ExitCode.badInput],

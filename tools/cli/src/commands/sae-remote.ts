@@ -1,4 +1,5 @@
 import { SaeSchema, SaeStateSchema, ValidationPolicySchema, type Sae } from "@mistral-sae/contracts/mistral_sae/sae/v1/sae";
+import { ModelState } from "@mistral-sae/contracts/mistral_sae/inference/v1/model";
 import type { Command } from "commander";
 import { connect } from "../clients.ts";
 import { group, run } from "../command.ts";
@@ -119,7 +120,8 @@ export function registerRemoteSaeCommands(program: Command): void {
 }
 
 async function onlyModel(address: string, signal: AbortSignal): Promise<string> {
-  const { models } = await connect(address).inference.listModels({}, { signal });
+  const listed = await connect(address).inference.listModels({}, { signal });
+  const models = listed.models.filter(({ state }) => state === ModelState.READY);
   const [first] = models;
   if (models.length === 1 && first !== undefined) return first.name;
   throw badInput("which model does the SAE belong to?", {

@@ -7,12 +7,13 @@ import {
   type TrainingRun,
 } from "@mistral-sae/contracts/mistral_sae/training/v1/training";
 import type { TrainingConfigSchema } from "@mistral-sae/contracts/mistral_sae/training/v1/config";
+import { fromStatus } from "@mistral-sae/rpc";
 import { setTimeout as sleep } from "node:timers/promises";
 import { connect, type Clients } from "../clients.ts";
 import type { CommandContext } from "../command.ts";
 import { enumWord } from "../enums.ts";
 import { isAway } from "../operations.ts";
-import { CliError, ExitCode, formatCount, formatFields, formatNumber, formatSeconds, type Progress } from "../output.ts";
+import { CliError, ExitCode, failureOf, formatCount, formatFields, formatNumber, formatSeconds, type Progress } from "../output.ts";
 
 /** A training run to start through the gateway. */
 export interface RemoteTrainingOptions {
@@ -92,11 +93,19 @@ export async function watchTrainingRun(context: Pick<CommandContext, "output" | 
   } finally {
     progress?.finish("left");
   }
-  if (run.state === TrainingRunState.FAILED) {
-    throw new CliError(`${run.name} failed: ${run.stateDetail}`, ExitCode.failure, { hint: `mistral-sae jobs resume ${run.operation}` });
-  }
+  if (run.state === TrainingRunState.FAILED) throw await failureOfRun(clients, run, signal);
   for (const warning of run.warnings) output.warn(warning);
   return run;
+}
+
+/** Why a run failed, with the exit code of its cause: bad text is bad input wherever it is found. */
+async function failureOfRun(clients: Clients, run: TrainingRun, signal: AbortSignal): Promise<CliError> {
+  const { operation } = await clients.operations.getOperation({ name: run.operation }, { signal });
+  const cause = operation?.result.case === "error" ? failureOf(fromStatus(operation.result.value)) : undefined;
+  return new CliError(`${run.name} failed: ${run.stateDetail}`, cause?.exitCode ?? ExitCode.failure, {
+    field: cause?.field,
+    hint: `mistral-sae jobs resume ${run.operation}`,
+  });
 }
 
 /** A run in a few lines: state, metrics, evaluation, where the SAE lies. */

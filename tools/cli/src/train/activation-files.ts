@@ -45,7 +45,7 @@ export class ActivationFiles implements AsyncDisposable {
     for (const file of files) {
       const found = file.tensors.get(tensor);
       const at = { file: file.path, field: tensor };
-      if (found === undefined) throw badInput(`the file has no tensor "${tensor}"`, { ...at, got: [...file.tensors.keys()].join(", "), wanted: tensor, hint: "name another with --tensor" });
+      if (found === undefined) throw badInput(`the file has no tensor "${tensor}"`, { ...at, got: [...file.tensors.keys()].join(", ") || "no tensors", wanted: tensor, hint: "name another with --tensor" });
       const [count, width] = found.shape;
       if (found.shape.length !== 2 || count === undefined || width === undefined || count === 0) {
         throw badInput("activations are rows of a matrix", { ...at, got: `[${found.shape.join(", ")}]`, wanted: "[n, d_in]" });
