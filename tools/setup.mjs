@@ -25,12 +25,13 @@ function run(command, args, options = {}) {
   return result.status ?? 1;
 }
 
+/** Runs a step of the set-up quietly; where it fails, what it printed is shown. */
 function must(what, command, args) {
-  const status = run(command, args);
-  if (status !== 0) {
-    console.error(`mistral-sae: ${what} failed with exit code ${status}: ${command} ${args.join(" ")}`);
-    process.exit(status);
-  }
+  const result = spawnSync(command, args, { cwd: root, env: environment, encoding: "utf8", maxBuffer: 1 << 28 });
+  if (result.status === 0) return;
+  console.error(`${result.stdout ?? ""}${result.stderr ?? ""}${result.error ?? ""}`);
+  console.error(`mistral-sae: ${what} failed with exit code ${result.status}: ${command} ${args.join(" ")}`);
+  process.exit(result.status ?? 1);
 }
 
 function install() {
@@ -38,6 +39,7 @@ function install() {
   for (const file of ["package.json", "package-lock.json"]) hash.update(readFileSync(join(root, file)));
   const wanted = hash.digest("hex");
   if (existsSync(stamp) && readFileSync(stamp, "utf8") === wanted) return;
+  console.error("mistral-sae: installing the packages (a minute or two, once)");
   // `npm install`, not `npm ci`: where the registry lacks other platforms' optional binaries the lock omits them.
   must("installing the packages", "npm", ["install", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]);
   writeFileSync(stamp, wanted);

@@ -76,7 +76,7 @@ interface Outcome {
 function reportOf({ options, model, corpus, run, sae, indexed, explained, steered, startSeconds, total }: Outcome): DemoReport {
   const { evaluation } = run;
   if (evaluation === undefined) throw new Error(`${run.name}: got no evaluation, wanted one of a finished run`);
-  const stages = run.stageSeconds;
+  const stages = Object.fromEntries(["harvest", "train", "evaluate"].map((stage) => [stage, run.stageSeconds[stage] ?? 0]));
   const tokensTrained = Number(run.step) * options.trainBatchSizeTokens;
   return {
     model,
