@@ -1,5 +1,5 @@
 import { spawn, type ChildProcess } from "node:child_process";
-import { closeSync, openSync, readSync, fstatSync, mkdirSync, createWriteStream } from "node:fs";
+import { closeSync, existsSync, openSync, readSync, fstatSync, mkdirSync, createWriteStream } from "node:fs";
 import { dirname } from "node:path";
 import { createInterface } from "node:readline";
 
@@ -84,7 +84,9 @@ export class SupervisedProcess {
       const abort = (): void => reject(signal?.reason as Error);
       signal?.addEventListener("abort", abort, { once: true });
       if (signal?.aborted === true) abort();
+      let settled = false;
       const settle = (): void => {
+        settled = true;
         clearTimeout(timer);
         signal?.removeEventListener("abort", abort);
       };
@@ -97,6 +99,7 @@ export class SupervisedProcess {
         reject(new StartError(`${name} does not start: ${error.message}`, ""));
       });
       child.once("close", (code, by) => {
+        if (settled) return;
         settle();
         reject(this.#startError(`${name} ended before it was ready (${endOf(code, by)}); its log is ${logPath}`));
       });
@@ -202,6 +205,7 @@ function readyAddress(line: string): string | undefined {
 }
 
 function tailOf(path: string, bytes = 2000): string {
+  if (!existsSync(path)) return "";
   const file = openSync(path, "r");
   try {
     const { size } = fstatSync(file);
