@@ -9,3 +9,9 @@ export function userPath(path: string): string {
 export function corpusUri(paths: readonly string[]): string {
   return paths.map(userPath).join("\n");
 }
+
+/** A resource id made of a folder's or hub's name. */
+export function idOfFolder(path: string): string {
+  const name = path.split("/").findLast((part) => part !== "") ?? "";
+  return name.toLowerCase().replaceAll(/[^a-z0-9]+/g, "-").replaceAll(/^-+|-+$/g, "").slice(0, 63) || "model";
+}

@@ -6,7 +6,7 @@ import { group, run } from "../command.ts";
 import { enumValue, enumWord, enumWords } from "../enums.ts";
 import { responseOf, waitFor } from "../operations.ts";
 import { badInput, formatCount, formatFields, messageJson } from "../output.ts";
-import { userPath } from "../paths.ts";
+import { idOfFolder, userPath } from "../paths.ts";
 import { allSaes, modelName, resolveSae } from "../resources.ts";
 
 interface RegisterOptions {
@@ -128,11 +128,6 @@ async function onlyModel(address: string, signal: AbortSignal): Promise<string> 
     field: "--model",
     wanted: models.length === 0 ? "a loaded model; none is" : models.map(({ name }) => name).join(" or "),
   });
-}
-
-function idOfFolder(path: string): string {
-  const name = path.split("/").findLast((part) => part !== "") ?? "sae";
-  return name.toLowerCase().replaceAll(/[^a-z0-9]+/g, "-").replaceAll(/^-+|-+$/g, "").slice(0, 63) || "sae";
 }
 
 function describeSae(sae: Sae): string {

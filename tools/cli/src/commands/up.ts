@@ -1,7 +1,8 @@
+import { demoModelDir } from "@mistral-sae/demo-model";
 import type { Command } from "commander";
 import { type CommandContext, integer, repeated, run } from "../command.ts";
 import { badInput } from "../output.ts";
-import { userPath } from "../paths.ts";
+import { idOfFolder, userPath } from "../paths.ts";
 import { endOf, runningSystem, startSystem } from "../up/index.ts";
 
 interface UpOptions {
@@ -17,7 +18,7 @@ export function registerUpCommand(program: Command): void {
     .command("up")
     .description("Start all services and keep them running until Ctrl-C.")
     .option("--data <folder>", "folder of everything the system keeps", ".mistral-sae")
-    .option("--model <[id=]folder>", "model folder to load at the start; may be given again", repeated)
+    .option("--model <[id=]folder>", "model folder to load at the start; may be given again (default: the one that ships, as demo)", repeated)
     .option("--threads <n>", "threads of all services together; every core otherwise", integer({ min: 1 }))
     .option("--host <address>", "interface to listen on", "127.0.0.1")
     .addHelpText("after", "\nExample:\n  mistral-sae up --model ./Mistral-7B-v0.3 --threads 16\n\nLogs are in <data>/logs, addresses and process ids in <data>/run.json.")
@@ -28,7 +29,7 @@ async function up({ output, signal }: CommandContext, options: UpOptions): Promi
   const dataDir = userPath(options.data);
   const system = await startSystem({
     dataDir,
-    models: modelsOf(options.model ?? []),
+    models: modelsOf(options.model ?? [`demo=${demoModelDir}`]),
     threads: options.threads,
     host: options.host,
     signal,
@@ -59,9 +60,4 @@ function modelsOf(given: readonly string[]): Record<string, string> {
     models[id] = folder;
   }
   return models;
-}
-
-function idOfFolder(path: string): string {
-  const name = path.split("/").findLast((part) => part !== "") ?? "";
-  return name.toLowerCase().replaceAll(/[^a-z0-9]+/g, "-").replaceAll(/^-+|-+$/g, "").slice(0, 63) || "model";
 }

@@ -1,5 +1,4 @@
 import { createHash } from "node:crypto";
-import { basename, resolve } from "node:path";
 
 /** What the main job is run on and with. */
 export interface DemoOptions {
@@ -51,20 +50,6 @@ export const demoDefaults = {
   steeringFeatures: 5,
   threads: undefined,
 } as const satisfies DemoOptions;
-
-/** A path as the user meant it: npm runs scripts in the project's root, INIT_CWD is where the user stood. */
-export function userPath(path: string): string {
-  return resolve(process.env["INIT_CWD"] ?? process.cwd(), path);
-}
-
-/** A resource id made of a file or hub name. */
-export function idOf(name: string): string {
-  const id = basename(name)
-    .toLowerCase()
-    .replaceAll(/[^a-z0-9]+/g, "-")
-    .replaceAll(/^-+|-+$/g, "");
-  return id === "" ? "model" : id.slice(0, 63);
-}
 
 /** A short stable hash of a request, for request ids and resource ids: the same job is never done twice. */
 export function hashOf(value: unknown): string {

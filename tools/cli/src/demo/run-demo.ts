@@ -3,7 +3,8 @@ import { corpusDir, demoModelDir } from "@mistral-sae/demo-model";
 import type { SaeEvaluation, TrainingRun } from "@mistral-sae/contracts/mistral_sae/training/v1/training";
 import type { Output } from "../output.ts";
 import { type RunningSystem, startSystem } from "../up/index.ts";
-import { type DemoOptions, idOf, userPath } from "./demo-options.ts";
+import { idOfFolder, userPath } from "../paths.ts";
+import type { DemoOptions } from "./demo-options.ts";
 import { explainStage, type Explained } from "./explain-stage.ts";
 import { indexStage, type IndexedCorpus } from "./index-stage.ts";
 import { type DemoReport, type QualityReport, reportText, writeReport } from "./report.ts";
@@ -18,7 +19,7 @@ export async function runDemo(options: DemoOptions, output: Output, signal: Abor
   const began = performance.now();
   const data = userPath(options.data);
   const modelFolder = options.model === undefined ? demoModelDir : options.model.startsWith(".") || options.model.startsWith("/") ? userPath(options.model) : options.model;
-  const modelId = options.model === undefined ? "demo" : idOf(modelFolder);
+  const modelId = options.model === undefined ? "demo" : idOfFolder(modelFolder);
   const corpus = options.corpus === undefined ? corpusDir : userPath(options.corpus);
 
   const system = await startSystem({
