@@ -128,19 +128,19 @@ export class HybridTrainer implements TrainerPort {
     if (batch.length !== rows * d) throw new InputError("a step takes whole batches", { field: "batch", got: `${batch.length} values`, wanted: `${rows} rows of ${d}` });
     const slot = this.#nextSlot;
     this.#nextSlot = (slot + 1) % this.slots;
-    while (this.#busy.has(slot)) await this.#oldest();
+    while (this.#busy.has(slot) && this.#ended === undefined) await this.#nextAnswer();
     this.#busy.add(slot);
     copyRows(this.#memory, slot, 0, batch);
     return slot;
   }
 
   async #settled(): Promise<void> {
-    while (this.#waiting.length > 0) await this.#oldest();
+    while (this.#waiting.length > 0) await this.#nextAnswer();
     if (this.#ended !== undefined) throw this.#ended;
   }
 
-  /** Waits until the oldest request is answered. */
-  async #oldest(): Promise<void> {
+  /** Waits until a request is answered, or the trainer ends. */
+  async #nextAnswer(): Promise<void> {
     await new Promise<void>((resolve) => this.#listeners.push(resolve));
   }
 

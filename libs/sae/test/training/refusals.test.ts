@@ -51,7 +51,10 @@ describe("a trainer", () => {
     const trainer = await HybridTrainer.create(config, { sample });
     await expect(trainer.step(new Float32Array(31 * 8))).rejects.toThrow("a step takes whole batches (field batch; got 248 values, wanted 32 rows of 8)");
     await expect(trainer.step(2)).rejects.toThrow("no such batch slot (got 2, wanted 0 to 1)");
-    await trainer.close();
+    const batch = sample.subarray(0, 32 * 8);
+    const last = Promise.all([trainer.step(batch), trainer.step(batch)]);
+    await Promise.all([last, trainer.close()]);
+    await expect(trainer.step(batch)).rejects.toThrow("the trainer is closed");
     await expect(trainer.step(0)).rejects.toThrow("the trainer is closed");
     await expect(trainer.weights()).rejects.toThrow("the trainer is closed");
     await trainer.close();
