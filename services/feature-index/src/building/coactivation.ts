@@ -76,7 +76,7 @@ export class CoactivationCounter {
       for (let pair = from; pair < (this.#codes.ends[token] as number); pair++) {
         const other = this.#codes.features[pair] as number;
         if (other === feature) continue;
-        if (together[other]! === 0) seen.push(other);
+        if (together[other] === 0) seen.push(other);
         together[other]! += 1;
       }
     }

@@ -77,7 +77,7 @@ export class FeaturePass {
       this.#sourceCounts[windowSources[sequence] as number]! += 1;
       if (firstToken < 0) continue;
       const token = tokens[firstToken + at] as number;
-      if (counts[token]! === 0) this.#tokensSeen.push(token);
+      if (counts[token] === 0) this.#tokensSeen.push(token);
       counts[token]! += 1;
       sums[token]! += value;
     }

@@ -13,7 +13,7 @@ export class ValueCounts {
   readonly #seen: number[] = [];
 
   add(bits: number): void {
-    if (this.#counts[bits]! === 0) this.#seen.push(bits);
+    if (this.#counts[bits] === 0) this.#seen.push(bits);
     this.#counts[bits]! += 1;
   }
 

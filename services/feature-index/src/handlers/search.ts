@@ -5,7 +5,7 @@ import type { Parts } from "../parts.ts";
 import { indexOfSae } from "../serving/resolve-index.ts";
 import { featuresOfLogit, featuresOfToken, type Hit } from "../serving/search-tokens.ts";
 import { featuresOfWords } from "../serving/search-words.ts";
-import { wordsOf } from "../words/words.ts";
+import { queryWords } from "../words/words.ts";
 import { type OffsetPage, offsetPage } from "./offset-page.ts";
 
 const MOST_WORDS = 32;
@@ -44,7 +44,7 @@ export function searchHandlers(parts: Parts): Pick<Handlers<typeof FeatureIndexS
       const { parent, query, textWeight, corpus } = request;
       const index = indexOfSae(catalogue, "parent", parent, corpus);
       if (textWeight !== undefined && !(textWeight >= 0 && textWeight <= 1)) throw invalidArgument("text_weight", `got ${textWeight}, wanted 0 to 1`);
-      const words = [...new Set(wordsOf(query))];
+      const words = queryWords(query);
       if (words.length === 0) throw invalidArgument("query", `got ${JSON.stringify(query)}, wanted at least one word`);
       if (words.length > MOST_WORDS) throw invalidArgument("query", `got ${words.length} words, wanted at most ${MOST_WORDS}`);
       const page = offsetPage(request, ["words", index.indexId, words], DEFAULT_MEANINGS);

@@ -151,7 +151,9 @@ function* chunksOf(windows: readonly Window[]): Iterable<readonly Window[]> {
 
 /** A code on memory of its own, which can be handed to a worker; a message's fields share the message's memory. */
 function ownedCode({ nTokens, k, dSae, featureIndices, activations, activationDtype, rowOffsets }: WireSparseCodeInput): WireSparseCodeInput {
-  return { nTokens, k, dSae, activationDtype, featureIndices: featureIndices.slice(), activations: activations.slice(), rowOffsets: rowOffsets?.slice() };
+  // Not slice(): of a Buffer that would be a view again.
+  const copy = (bytes: Uint8Array) => new Uint8Array(bytes);
+  return { nTokens, k, dSae, activationDtype, featureIndices: copy(featureIndices), activations: copy(activations), rowOffsets: rowOffsets === undefined ? undefined : copy(rowOffsets) };
 }
 
 function buffersOf({ featureIndices, activations, rowOffsets }: WireSparseCodeInput): ArrayBuffer[] {

@@ -32,15 +32,16 @@ export interface FullRow extends BasicRow {
 }
 
 const LISTED = 10;
+// Float32 is read as Float64 where a double is made of it: JSON holds the shortest text of a number in its own precision.
 const first = (column: string, n: number) => (n === 0 ? column : `arraySlice(${column}, 1, ${n})`);
 
-const stats = (listed: number) => `feature_index AS feature, n_firings AS nFirings, max_activation AS maxActivation, sum_activation AS sumActivation,
-  ${first("top_token_ids", listed)} AS topTokenIds, ${first("top_token_n", listed)} AS topTokenN, ${first("top_token_sum", listed)} AS topTokenSum`;
+const stats = (listed: number) => `feature_index AS feature, n_firings AS nFirings, toFloat64(max_activation) AS maxActivation, sum_activation AS sumActivation,
+  ${first("top_token_ids", listed)} AS topTokenIds, ${first("top_token_n", listed)} AS topTokenN, arrayMap(x -> toFloat64(x), ${first("top_token_sum", listed)}) AS topTokenSum`;
 const weights = (listed: number) => `feature_index AS feature, w_dec_norm AS wDecNorm, ${first("pos_token_ids", listed)} AS posTokenIds, ${first("pos_logits", listed)} AS posLogits,
   ${first("neg_token_ids", listed)} AS negTokenIds, ${first("neg_logits", listed)} AS negLogits`;
-const FULL_STATS = `, log_bins AS logBins, log_counts AS logCounts, linear_counts AS linearCounts, strata_n AS strataN, strata_min AS strataMin, strata_max AS strataMax,
+const FULL_STATS = `, log_bins AS logBins, log_counts AS logCounts, linear_counts AS linearCounts, strata_n AS strataN, arrayMap(x -> toFloat64(x), strata_min) AS strataMin, arrayMap(x -> toFloat64(x), strata_max) AS strataMax,
   sources, source_n AS sourceN`;
-const FULL_WEIGHTS = ", nearest, nearest_cosine AS nearestCosine";
+const FULL_WEIGHTS = ", nearest, arrayMap(x -> toFloat64(x), nearest_cosine) AS nearestCosine";
 
 const WHERE = "WHERE index_id = {indexId:UInt32} AND feature_index IN {features:Array(UInt32)}";
 // Point reads: more threads would only divide a few granules.

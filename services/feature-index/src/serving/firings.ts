@@ -60,7 +60,7 @@ export class Firings {
   async counts(low: number, high: number, nBins: number, log: boolean): Promise<number[]> {
     const scaled = log ? "log(activation / {low:Float64}) / log({high:Float64} / {low:Float64})" : "(activation - {low:Float64}) / ({high:Float64} - {low:Float64})";
     const rows = await this.#clickhouse.rows<{ bin: number; n: number }>(
-      `SELECT toUInt32(least({nBins:UInt32} - 1, greatest(0, floor(${scaled} * {nBins:UInt32})))) AS bin, count() AS n FROM (${this.#select()}) GROUP BY bin`,
+      `SELECT toUInt32(least({nBins:UInt32} - 1., greatest(0., floor(${scaled} * {nBins:UInt32})))) AS bin, count() AS n FROM (${this.#select()}) GROUP BY bin`,
       { ...this.#params(), low, high, nBins },
       this.#call(),
     );
@@ -123,7 +123,7 @@ export class Firings {
       this.#source === ""
         ? ""
         : `AND toUInt32(block * {blockSequences:UInt32} + intDiv(pos, {contextSize:UInt32})) IN (SELECT sequence_id FROM ${T.sequences} WHERE corpus_id = {corpusId:UInt32} AND source = {source:String})`;
-    return `SELECT block, p AS pos, toFloat32(a) AS activation FROM (SELECT block, pos AS positions, acts FROM ${T.postings} WHERE ${this.#where()}) ARRAY JOIN positions AS p, acts AS a WHERE 1 ${inSource}`;
+    return `SELECT block, p AS pos, toFloat64(a) AS activation FROM (SELECT block, pos AS positions, acts FROM ${T.postings} WHERE ${this.#where()}) ARRAY JOIN positions AS p, acts AS a WHERE 1 ${inSource}`;
   }
 
   #where(): string {

@@ -33,7 +33,7 @@ export async function featuresOfToken(clickhouse: ClickHouse, { indexId }: Index
 export async function featuresOfLogit(clickhouse: ClickHouse, { indexId }: IndexRecord, tokenId: number, negative: boolean, limit: number, offset: number, signal: AbortSignal): Promise<Hit[]> {
   const side = negative ? "neg" : "pos";
   return await clickhouse.rows<Hit>(
-    `SELECT feature_index AS feature, ${side}_logits[indexOf(${side}_token_ids, {tokenId:UInt32})] AS value
+    `SELECT feature_index AS feature, toFloat64(${side}_logits[indexOf(${side}_token_ids, {tokenId:UInt32})]) AS value
      FROM ${T.featureWeights} WHERE index_id = {indexId:UInt32} AND has(${side}_token_ids, {tokenId:UInt32})
      ORDER BY value ${negative ? "ASC" : "DESC"}, feature LIMIT {limit:UInt32} OFFSET {offset:UInt64}`,
     { indexId, tokenId, limit, offset },

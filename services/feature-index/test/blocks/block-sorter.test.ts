@@ -1,0 +1,76 @@
+import { packSparse, type SparseRows } from "@mistral-sae/tensor";
+import { describe, expect, it } from "vitest";
+import { BlockSorter, specialMask } from "../../src/blocks/block-sorter.ts";
+import { noise } from "../fixtures/toy-inference.ts";
+
+const D_SAE = 50;
+const CONTEXT = 10;
+
+/** Codes of windows of these lengths; a token fires up to 5 features. */
+function codesOf(lengths: readonly number[]): { rows: SparseRows; pairs: { feature: number; pos: number; value: number }[] } {
+  const pairs: { feature: number; pos: number; value: number }[] = [];
+  const offsets = [0];
+  for (const [window, length] of lengths.entries()) {
+    for (let token = 0; token < length; token++) {
+      const features = new Set(Array.from({ length: Math.floor(6 * noise(window, token)) }, (_, i) => Math.floor(D_SAE * noise(window, token, i))));
+      for (const feature of features) pairs.push({ feature, pos: window * CONTEXT + token, value: 2 ** Math.floor(8 * noise(feature, window)) });
+      offsets.push(pairs.length);
+    }
+  }
+  const rows = { nTokens: offsets.length - 1, k: 5, dSae: D_SAE, indices: Uint32Array.from(pairs, ({ feature }) => feature), values: Float32Array.from(pairs, ({ value }) => value), rowOffsets: Uint32Array.from(offsets) };
+  return { rows, pairs };
+}
+
+/** Some rows of a code as a code of their own. */
+function slice({ rows }: { rows: SparseRows }, start: number, end: number): SparseRows {
+  const offsets = rows.rowOffsets as Uint32Array;
+  const from = offsets[start] as number;
+  const to = offsets[end] as number;
+  return { ...rows, nTokens: end - start, indices: rows.indices.slice(from, to), values: rows.values.slice(from, to), rowOffsets: offsets.slice(start, end + 1).map((offset) => offset - from) };
+}
+
+describe("BlockSorter", () => {
+  const lengths = [10, 3, 10, 1, 7];
+  const shape = { contextSize: CONTEXT, lengths: Uint32Array.from(lengths), special: specialMask(CONTEXT, [[0], [0], [0, 4], [0], [0]]) };
+
+  it.each(["F32", "F16", "BF16"] as const)("groups every pair by feature, special tokens apart, whatever chunks of %s it comes in", (dtype) => {
+    const codes = codesOf(lengths);
+    const n = codes.rows.nTokens;
+    const chunks = [slice(codes, 0, 12), slice(codes, 12, 13), slice(codes, 13, n)].map((rows) => packSparse(rows, dtype));
+    const sorter = new BlockSorter(D_SAE);
+    sorter.sort(shape, [packSparse(codes.rows, "F32")]);
+    const sorted = sorter.sort(shape, chunks);
+    const found: { feature: number; pos: number; value: number; special: number }[] = [];
+    let start = 0;
+    for (const [segment, feature] of sorted.features.entries()) {
+      const end = sorted.ends[segment] as number;
+      expect(sorted.n[segment]).toBe(end - start);
+      const values = Array.from(sorted.acts.subarray(start, end), (bits) => new Float32Array(Uint32Array.of(bits << 16).buffer)[0] as number);
+      expect(sorted.maxActivation[segment]).toBe(Math.max(...values));
+      for (let i = start; i < end; i++) found.push({ feature, pos: sorted.pos[i] as number, value: values[i - start] as number, special: sorted.special[segment] as number });
+      start = end;
+    }
+    const wanted = codes.pairs
+      .map((pair) => ({ ...pair, special: Number([0, 10, 20, 24, 30, 40].includes(pair.pos)) }))
+      .sort((a, b) => a.special - b.special || a.feature - b.feature || a.pos - b.pos);
+    expect(found).toEqual(wanted);
+    expect(sorted.nSpecial).toBe(wanted.filter(({ special }) => special === 1).length);
+  });
+
+  it("reads codes of a fixed number of features a token", () => {
+    const rows: SparseRows = { nTokens: 2, k: 2, dSae: D_SAE, indices: Uint32Array.of(7, 1, 7, 2), values: Float32Array.of(4, 3, 2, 1) };
+    const sorted = new BlockSorter(D_SAE).sort({ contextSize: CONTEXT, lengths: Uint32Array.of(2), special: specialMask(CONTEXT, []) }, [packSparse(rows, "BF16")]);
+    expect([...sorted.features]).toEqual([1, 2, 7]);
+    expect([...sorted.pos]).toEqual([0, 1, 0, 1]);
+  });
+
+  it("refuses codes that do not match the block, and activations that are no positive numbers", () => {
+    const sorter = new BlockSorter(D_SAE);
+    const { rows } = codesOf(lengths);
+    expect(() => sorter.sort(shape, [packSparse(slice({ rows }, 0, 30), "F32")])).toThrow("fewer rows of code than tokens");
+    expect(() => sorter.sort({ ...shape, lengths: Uint32Array.of(10, 3) }, [packSparse(rows, "F32")])).toThrow("more rows of code than tokens");
+    expect(() => sorter.sort(shape, [{ ...packSparse(rows, "F32"), dSae: 51 }])).toThrow("a code of another SAE");
+    const bad = (value: number) => ({ ...rows, values: rows.values.map((old, i) => (i === 3 ? value : old)) });
+    for (const value of [0, -1, Infinity, Number.NaN]) expect(() => sorter.sort(shape, [packSparse(bad(value), "F32")])).toThrow("no positive number");
+  });
+});
