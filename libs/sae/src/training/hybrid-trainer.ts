@@ -32,6 +32,8 @@ export class HybridTrainer implements TrainerPort {
   readonly #listeners: (() => void)[] = [];
   /** Slots that a step uses, or will use next. */
   readonly #busy = new Set<number>();
+  /** Steps that wait for a slot. */
+  #filling = 0;
   #stepsDone = 0;
   #nextSlot = 0;
   #ended: Error | undefined;
@@ -82,8 +84,7 @@ export class HybridTrainer implements TrainerPort {
   }
 
   async step(batch: Float32Array | number): Promise<TrainerMetrics> {
-    const slot = typeof batch === "number" ? this.#checkSlot(batch) : await this.#fill(batch);
-    const reply = await this.#ask({ kind: "step", slot }, slot);
+    const reply = await (typeof batch === "number" ? this.#askStep(this.#checkSlot(batch)) : this.#fillAndStep(batch));
     if (reply.kind !== "stepped") throw new Error(`the trainer's thread answered ${reply.kind} to a step`);
     this.#stepsDone = reply.metrics.step;
     return reply.metrics;
@@ -106,6 +107,8 @@ export class HybridTrainer implements TrainerPort {
   }
 
   async close(): Promise<void> {
+    // The thread must not end while onnxruntime works on it: that would abort the process.
+    await this.#settled().catch(() => undefined);
     if (this.#ended === undefined) {
       await this.#ask({ kind: "close" }, -1).catch(() => undefined);
       this.#end(new Error("the trainer is closed"));
@@ -122,20 +125,27 @@ export class HybridTrainer implements TrainerPort {
     throw new InputError("no such batch slot", { field: "slot", got: index, wanted: `0 to ${this.slots - 1}` });
   }
 
-  /** Copies a batch into a slot that no step uses. */
-  async #fill(batch: Float32Array): Promise<number> {
+  /** Copies a batch into a slot that no step uses, at once when there is one, and asks for its step. */
+  async #fillAndStep(batch: Float32Array): Promise<TrainerReply> {
     const { batch: rows, d } = this.#memory.layout;
     if (batch.length !== rows * d) throw new InputError("a step takes whole batches", { field: "batch", got: `${batch.length} values`, wanted: `${rows} rows of ${d}` });
     const slot = this.#nextSlot;
     this.#nextSlot = (slot + 1) % this.slots;
+    this.#filling++;
     while (this.#busy.has(slot) && this.#ended === undefined) await this.#nextAnswer();
+    this.#filling--;
     this.#busy.add(slot);
     copyRows(this.#memory, slot, 0, batch);
-    return slot;
+    // Nothing is awaited between the copy and the request: steps keep the order in which they were asked for.
+    return await this.#askStep(slot);
+  }
+
+  async #askStep(slot: number): Promise<TrainerReply> {
+    return await this.#ask({ kind: "step", slot }, slot);
   }
 
   async #settled(): Promise<void> {
-    while (this.#waiting.length > 0) await this.#nextAnswer();
+    while ((this.#waiting.length > 0 || this.#filling > 0) && this.#ended === undefined) await this.#nextAnswer();
     if (this.#ended !== undefined) throw this.#ended;
   }
 
