@@ -6,6 +6,8 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { DemoJob, type DemoJobOptions, type JobReport, outcomeOf } from "../src/acceptance/demo-job.ts";
 import { type Stage, stages } from "../src/acceptance/job-stages.ts";
 import { type Kill, killAllIn, killServiceIn, randomMoments } from "../src/acceptance/kills.ts";
+import { processTree, whenEnded } from "../src/acceptance/process-tree.ts";
+import { runCli } from "../src/acceptance/run-cli.ts";
 import { writeSampleCorpus } from "../src/acceptance/sample-corpus.ts";
 
 const MINUTES = 60_000;
@@ -18,7 +20,8 @@ if (!linux) console.log("skipped: without /proc no process tree can be followed"
 describe.skipIf(!linux)("the main job", () => {
   let folder = "";
   let undisturbed: JobReport;
-  const startIn = (data: string): DemoJob => new DemoJob(optionsOf(data));
+  let facts: readonly string[] | undefined;
+  const startIn = (data: string, stay = false): DemoJob => new DemoJob({ ...optionsOf(data), stay });
   const optionsOf = (data: string): DemoJobOptions => ({ data: join(folder, data), corpus: join(folder, "corpus.jsonl"), dSae: 256, trainingTokens: 204_800 });
 
   beforeAll(async () => {
@@ -66,6 +69,33 @@ describe.skipIf(!linux)("the main job", () => {
     expect(outcomeOf(await job.report())).toEqual(outcomeOf(undisturbed));
     expect(new Set(kills.map(({ stage }) => stage)).size).toBeGreaterThanOrEqual(LEAST_STAGES);
   });
+
+  it.each(["undisturbed", "services", "tree"])("leaves the system running with every row once (%s), and ends whole at Ctrl-C", { timeout: 2 * MINUTES }, async (data) => {
+    const job = startIn(data, true);
+    const { gateway } = await job.whenRunning();
+    const rows = await Promise.all(EVERY_ROW_ONCE.map(async (sql) => await onlyRow(gateway, sql)));
+    const tree = processTree(job.pid);
+    expect(await job.interrupt()).toBeOneOf([0, 130]);
+    await whenEnded(tree, 1);
+    facts ??= rows;
+    expect(rows).toEqual(facts);
+    for (const row of rows) {
+      const { n, n_distinct } = JSON.parse(row) as { readonly n: number; readonly n_distinct: number };
+      expect({ row, n }).toEqual({ row, n: n_distinct });
+    }
+  });
 });
+
+async function onlyRow(gateway: string, sql: string): Promise<string> {
+  const { code, stdout, stderr } = await runCli("--address", gateway, "index", "sql", sql);
+  if (code !== 0) throw new Error(stderr);
+  return stdout.trim();
+}
+
+const EVERY_ROW_ONCE = [
+  "SELECT count() AS n, uniqExact(sequence_id, token_index, feature_index) AS n_distinct, sum(cityHash64(sequence_id, token_index, feature_index, activation)) AS hash FROM activations",
+  "SELECT count() AS n, uniqExact(feature_index) AS n_distinct, sum(cityHash64(feature_index, description)) AS hash FROM explanations",
+  "SELECT count() AS n, uniqExact(feature_index) AS n_distinct, sum(cityHash64(feature_index, n_firings, max_activation, top_tokens, description)) AS hash FROM features",
+] as const;
 
 const told = (kills: readonly Kill[]): string => kills.map(({ stage, victim, afterMs }) => `${victim} ${afterMs} ms into ${stage satisfies Stage}`).join(", ");

@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { root } from "./root.ts";
 
 /** What the main job is run on. */
@@ -9,6 +10,8 @@ export interface DemoJobOptions {
   readonly corpus: string;
   readonly dSae: number;
   readonly trainingTokens: number;
+  /** Leave the system running after the report. */
+  readonly stay?: boolean;
 }
 
 /** The parts of report.json that an undisturbed and a disturbed job are compared by. */
@@ -33,7 +36,7 @@ export interface RunningDemo {
   readonly pids: Readonly<Record<string, number>>;
 }
 
-/** The main job as a user starts it: `mistral-sae demo --once`, on a small setting, with 2 threads. */
+/** The main job as a user starts it: `mistral-sae demo`, on a small setting, with 2 threads. */
 export class DemoJob {
   readonly #child: ChildProcess;
   readonly #options: DemoJobOptions;
@@ -41,11 +44,13 @@ export class DemoJob {
   #log = "";
 
   constructor(options: DemoJobOptions) {
-    const { data, corpus, dSae, trainingTokens } = options;
+    const { data, corpus, dSae, trainingTokens, stay = false } = options;
     this.#options = options;
-    const settings = { corpus, data, "d-sae": dSae, k: 8, "training-tokens": trainingTokens, threads: 2, "steering-features": 1, "dead-feature-window-tokens": 20_000 };
+    // Batches so small that the training service writes checkpoints (every 500 steps) on the way.
+    const training = { "d-sae": dSae, k: 8, "training-tokens": trainingTokens, "train-batch-size-tokens": 128, "dead-feature-window-tokens": 20_000 };
+    const settings = { corpus, data, ...training, threads: 2, "steering-features": 1 };
     const args = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, String(value)]);
-    this.#child = spawn(process.execPath, [join(root, "tools/cli/src/main.ts"), "demo", "--once", ...args], { stdio: ["ignore", "pipe", "pipe"] });
+    this.#child = spawn(process.execPath, [join(root, "tools/cli/src/main.ts"), "demo", ...(stay ? [] : ["--once"]), ...args], { stdio: ["ignore", "pipe", "pipe"] });
     for (const stream of [this.#child.stdout, this.#child.stderr]) stream?.setEncoding("utf8").on("data", (text: string) => (this.#log += text));
     this.#ended = new Promise((resolve, reject) => this.#child.once("error", reject).once("close", resolve));
   }
@@ -66,6 +71,23 @@ export class DemoJob {
     } catch {
       return undefined;
     }
+  }
+
+  /** Waits until a job that stays has reported and left its system running; returns where it answers. */
+  async whenRunning(): Promise<RunningDemo> {
+    while (!this.#log.includes("The system is running")) {
+      if (!this.running) throw new Error(`demo ended: ${this.#log}`);
+      await sleep(20);
+    }
+    const system = this.system();
+    if (system === undefined) throw new Error("run.json does not name the running system");
+    return system;
+  }
+
+  /** Ends the command as Ctrl-C does; resolves with its exit code. */
+  async interrupt(): Promise<number | null> {
+    this.#child.kill("SIGINT");
+    return await this.#ended;
   }
 
   /** Kills the command itself with SIGKILL. */
