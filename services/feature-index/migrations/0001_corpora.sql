@@ -31,7 +31,9 @@ CREATE TABLE IF NOT EXISTS {{tables}}.sequences {{on_cluster}} (
   tokens Array(UInt32) CODEC(T64, ZSTD(1)),
   special Array(UInt16) CODEC(ZSTD(1))
 ) ENGINE = {{replicated}}MergeTree PARTITION BY corpus_id ORDER BY (corpus_id, sequence_id)
-SETTINGS index_granularity = 32, min_bytes_for_wide_part = 0, non_replicated_deduplication_window = 1000;
+-- Small compressed blocks: a page reads some forty windows from all over the corpus.
+SETTINGS index_granularity = 16, min_bytes_for_wide_part = 0, min_compress_block_size = 4096, max_compress_block_size = 8192,
+  non_replicated_deduplication_window = 1000;
 
 -- Texts of a tokenizer's tokens.
 CREATE TABLE IF NOT EXISTS {{tables}}.vocabularies {{on_cluster}} (

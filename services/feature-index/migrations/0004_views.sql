@@ -82,15 +82,14 @@ SELECT
   f.max_activation AS max_activation,
   if(f.n_firings = 0, 0, f.sum_activation / f.n_firings) AS mean_activation,
   f.n_firings = 0 AS dead,
-  w.w_dec_norm AS w_dec_norm,
+  f.w_dec_norm AS w_dec_norm,
   f.top_tokens AS top_tokens,
-  w.pos_tokens AS pos_tokens,
-  w.neg_tokens AS neg_tokens,
-  w.nearest AS nearest,
+  f.pos_tokens AS pos_tokens,
+  f.neg_tokens AS neg_tokens,
+  f.nearest AS nearest,
   mapFromArrays(f.sources, f.source_n) AS n_firings_by_source,
   b.description AS description,
   b.best_score AS score
-FROM {{tables}}.feature_stats AS f
+FROM {{tables}}.features AS f
 INNER JOIN (SELECT * FROM {{tables}}.index_names FINAL WHERE deleted = 0) AS i ON i.index_id = f.index_id
-LEFT JOIN {{tables}}.feature_weights AS w ON w.index_id = f.index_id AND w.feature_index = f.feature_index
 LEFT JOIN best AS b ON b.sae_id = i.sae_id AND b.feature_index = f.feature_index;

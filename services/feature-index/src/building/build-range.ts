@@ -73,7 +73,7 @@ export class RangeBuilder {
     }
     const { indexId, start, end } = range;
     const deduplicationToken = `${indexId}/${start}-${end}`;
-    await this.#clickhouse.insertColumns(T.featureStats, stats.columns(indexId), { deduplicationToken });
+    await this.#clickhouse.insertColumns(T.stagedStats, stats.columns(indexId), { deduplicationToken });
     if (examples.length > 0) await this.#clickhouse.insertColumns(T.featureExamples, examples.columns(indexId), { deduplicationToken });
     return total;
   }

@@ -44,7 +44,7 @@ export async function buildWeights(parts: WeightParts, index: IndexRecord, texts
       ...logitColumns("neg", logits.topK, logits.negTokens, logits.negLogits, texts),
       ...neighbourColumns(Array.from({ length: end - start }, (_, i) => neighbours[start + i] ?? { features: [], cosines: [] })),
     ];
-    await parts.clickhouse.insertColumns(T.featureWeights, columns, { signal, deduplicationToken: `${index.indexId}/${start}` });
+    await parts.clickhouse.insertColumns(T.stagedWeights, columns, { signal, deduplicationToken: `${index.indexId}/${start}` });
     report(end);
   }
 }

@@ -43,13 +43,13 @@ serveTasks(parentPort, async ({ indexId, dSae }: CoactivationTask) => {
     const columns = [
       constantColumn("index_id", "UInt32", indexId, n),
       fixedColumn("feature_index", "UInt32", Uint32Array.from({ length: n }, (_, i) => start + i)),
-      constantColumn("n_tokens", "UInt32", counter.nTokens, n),
-      fixedColumn("n", "UInt32", Uint32Array.from(rows, (row) => row.n)),
-      arrayColumn("others", "UInt32", rowEnds, Uint32Array.from(rows.flatMap(({ others }) => others))),
-      arrayColumn("others_n", "UInt32", rowEnds, Uint32Array.from(rows.flatMap(({ othersN }) => othersN))),
-      arrayColumn("together", "UInt32", rowEnds, Uint32Array.from(rows.flatMap(({ together }) => together))),
+      constantColumn("n_tokens_sampled", "UInt32", counter.nTokens, n),
+      fixedColumn("n_sampled", "UInt32", Uint32Array.from(rows, (row) => row.n)),
+      arrayColumn("coactive", "UInt32", rowEnds, Uint32Array.from(rows.flatMap(({ others }) => others))),
+      arrayColumn("coactive_n", "UInt32", rowEnds, Uint32Array.from(rows.flatMap(({ othersN }) => othersN))),
+      arrayColumn("coactive_together", "UInt32", rowEnds, Uint32Array.from(rows.flatMap(({ together }) => together))),
     ];
-    await clickhouse.insertColumns(T.featureCoactivations, columns, { deduplicationToken: `${indexId}/${start}` });
+    await clickhouse.insertColumns(T.stagedCoactivations, columns, { deduplicationToken: `${indexId}/${start}` });
   }
   return { result: undefined };
 });

@@ -41,7 +41,7 @@ class Lists {
   }
 }
 
-/** Collects rows of `feature_stats`. */
+/** Collects rows of `staged_stats`. */
 export class StatsRows {
   readonly #texts: readonly string[];
   readonly #features: number[] = [];

@@ -14,7 +14,7 @@ interface Field {
   readonly type: "number" | "boolean";
 }
 
-/** What features are filtered and ordered by, over the rows of feature_stats (s) and best explanations (e). */
+/** What features are filtered and ordered by, over the rows of features (s) and best explanations (e). */
 export const FIELDS: Readonly<Record<string, Field>> = {
   feature_index: { sql: "s.feature_index", type: "number" },
   n_firings: { sql: "s.n_firings", type: "number" },

@@ -30,7 +30,7 @@ export class Densities {
     const densities = new Float64Array(index.sae.dSae);
     const counted = Math.max(1, countedTokens(index));
     const rows = await this.#clickhouse.rows<{ f: number; n: number }>(
-      `SELECT feature_index AS f, n_firings AS n FROM ${T.featureStats} WHERE index_id = {indexId:UInt32} AND n_firings > 0`,
+      `SELECT feature_index AS f, n_firings AS n FROM ${T.features} WHERE index_id = {indexId:UInt32} AND n_firings > 0`,
       { indexId: index.indexId },
     );
     for (const { f, n } of rows) densities[f] = n / counted;

@@ -8,9 +8,10 @@ import type { Peers } from "../peers/peers.ts";
 import { T } from "../store/tables.ts";
 import { type Context, type ExampleBin, exampleMessage, topBin } from "../wire/example-message.ts";
 import { basicFeature, fullFeature } from "../wire/feature-message.ts";
-import { type CoactiveRow, ranked, readCoactivations } from "./coactivations.ts";
+import { ranked } from "./coactivations.ts";
 import { type Explanation, readExplanations } from "./explanations.ts";
 import { type FullRow, readBasicRows, readFullRows } from "./feature-rows.ts";
+import { pointRead } from "./point-read.ts";
 import { featureName } from "./resolve-index.ts";
 import { readWindows } from "./windows.ts";
 
@@ -57,14 +58,13 @@ export class FeaturePages {
 
   async full(index: IndexRecord, features: readonly number[], context: Context, signal: AbortSignal): Promise<FeatureInit[]> {
     const { clickhouse, vocabularies } = this.#parts;
-    const [rows, examples, coactive, texts] = await Promise.all([
+    const [rows, examples, texts] = await Promise.all([
       readFullRows(clickhouse, index.indexId, features, signal),
       this.#examples(index.indexId, features, signal),
-      readCoactivations(clickhouse, index.indexId, features, signal),
       vocabularies.texts(index.corpus.vocabularyId),
     ]);
     const complete = await Promise.all(features.map((feature) => this.#withNearest(index, existing(rows, index, feature), signal)));
-    const mentioned = new Set(complete.flatMap((row) => [row.feature, ...row.nearest, ...correlatedOf(coactive, row.feature).map((other) => other.feature)]));
+    const mentioned = new Set(complete.flatMap((row) => [row.feature, ...row.nearest, ...correlatedOf(row).map((other) => other.feature)]));
     const [explanations, windows] = await Promise.all([
       readExplanations(clickhouse, index.sae.saeId, [...mentioned], signal),
       readWindows(clickhouse, index.corpus.corpusId, examples.map(({ sequence }) => sequence), signal),
@@ -72,7 +72,7 @@ export class FeaturePages {
     const examplesOf = Map.groupBy(examples, ({ feature }) => feature);
     return complete.map((row) => {
       const shown = (examplesOf.get(row.feature) ?? []).map((example) => exampleMessage(example, windows.get(example.sequence), texts, context, binOf(row, example.stratum)));
-      return { ...fullFeature(index, row, texts, explanations), examples: shown satisfies MessageInitShape<typeof ActivationExampleSchema>[], correlated: correlatedMessages(coactive, row.feature, explanations) };
+      return { ...fullFeature(index, row, texts, explanations), examples: shown satisfies MessageInitShape<typeof ActivationExampleSchema>[], correlated: correlatedMessages(row, explanations) };
     });
   }
 
@@ -81,7 +81,7 @@ export class FeaturePages {
       `SELECT feature_index AS feature, stratum, sequence_id AS sequence, token_index AS token, pos, arrayMap(a -> toFloat32(a), acts) AS acts FROM ${T.featureExamples}
        WHERE index_id = {indexId:UInt32} AND feature_index IN {features:Array(UInt32)} ORDER BY feature_index, stratum, rank`,
       { indexId, features },
-      { signal, settings: { max_threads: 1 } },
+      { signal, settings: pointRead },
     );
   }
 
@@ -111,11 +111,10 @@ function binOf({ strataMin, strataMax, strataN, nFirings }: FullRow, stratum: nu
   return { group: ActivationGroup.QUANTILE_COUNT, bin, min: strataMin[bin] ?? 0, max: strataMax[bin] ?? 0, contains: (strataN[bin] ?? 0) / nFirings };
 }
 
-function correlatedOf(coactive: ReadonlyMap<number, CoactiveRow>, feature: number): { readonly feature: number; readonly value: number }[] {
-  const row = coactive.get(feature);
-  return row === undefined ? [] : ranked(row, "jaccard").slice(0, CORRELATED);
+function correlatedOf(row: FullRow): { readonly feature: number; readonly value: number }[] {
+  return ranked(row, "jaccard").slice(0, CORRELATED);
 }
 
-function correlatedMessages(coactive: ReadonlyMap<number, CoactiveRow>, feature: number, explanations: ReadonlyMap<number, readonly Explanation[]>) {
-  return correlatedOf(coactive, feature).map((other) => ({ featureIndex: other.feature, value: other.value, description: explanations.get(other.feature)?.[0]?.description ?? "" }));
+function correlatedMessages(row: FullRow, explanations: ReadonlyMap<number, readonly Explanation[]>) {
+  return correlatedOf(row).map((other) => ({ featureIndex: other.feature, value: other.value, description: explanations.get(other.feature)?.[0]?.description ?? "" }));
 }

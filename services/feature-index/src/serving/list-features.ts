@@ -21,7 +21,7 @@ export async function queryFeatures(clickhouse: ClickHouse, index: IndexRecord, 
     ? `LEFT JOIN (SELECT feature_index, count() AS explanations, max(score) AS score FROM ${T.explanations} FINAL WHERE sae_id = {sae_id:UInt32} GROUP BY feature_index) AS e
        ON e.feature_index = s.feature_index`
     : "";
-  const from = `FROM ${T.featureStats} AS s ${explanations} WHERE s.index_id = {index_id:UInt32} AND ${filter.sql}`;
+  const from = `FROM ${T.features} AS s ${explanations} WHERE s.index_id = {index_id:UInt32} AND ${filter.sql}`;
   const params = { ...filter.params, index_id: index.indexId, sae_id: index.sae.saeId, counted_tokens: Math.max(1, countedTokens(index)), limit: query.limit, offset: query.offset };
   const [rows, count] = await Promise.all([
     clickhouse.rows<{ f: number }>(`SELECT s.feature_index AS f ${from} ORDER BY ${order.sql} LIMIT {limit:UInt32} OFFSET {offset:UInt64}`, params, { signal }),

@@ -21,7 +21,7 @@ export async function featuresOfToken(clickhouse: ClickHouse, { indexId }: Index
        (SELECT sum(n) FROM ${T.tokenCounts} WHERE index_id = {indexId:UInt32}) AS total,
        (SELECT sum(n) FROM ${T.tokenCounts} WHERE index_id = {indexId:UInt32} AND token_id = {tokenId:UInt32}) AS occurrences
      SELECT feature_index AS feature, log(top_token_n[indexOf(top_token_ids, {tokenId:UInt32})] * total / (n_firings_sampled * occurrences)) AS value
-     FROM ${T.featureStats} WHERE index_id = {indexId:UInt32} AND has(top_token_ids, {tokenId:UInt32})
+     FROM ${T.features} WHERE index_id = {indexId:UInt32} AND has(top_token_ids, {tokenId:UInt32})
        AND top_token_n[indexOf(top_token_ids, {tokenId:UInt32})] >= greatest(1, occurrences * {leastShare:Float64})
      ORDER BY value DESC, feature LIMIT {limit:UInt32} OFFSET {offset:UInt64}`,
     { indexId, tokenId, leastShare: LEAST_SHARE, limit, offset },
@@ -34,7 +34,7 @@ export async function featuresOfLogit(clickhouse: ClickHouse, { indexId }: Index
   const side = negative ? "neg" : "pos";
   return await clickhouse.rows<Hit>(
     `SELECT feature_index AS feature, toFloat64(${side}_logits[indexOf(${side}_token_ids, {tokenId:UInt32})]) AS value
-     FROM ${T.featureWeights} WHERE index_id = {indexId:UInt32} AND has(${side}_token_ids, {tokenId:UInt32})
+     FROM ${T.features} WHERE index_id = {indexId:UInt32} AND has(${side}_token_ids, {tokenId:UInt32})
      ORDER BY value ${negative ? "ASC" : "DESC"}, feature LIMIT {limit:UInt32} OFFSET {offset:UInt64}`,
     { indexId, tokenId, limit, offset },
     { signal },

@@ -69,7 +69,7 @@ async function byTopTokens(clickhouse: ClickHouse, { indexId }: IndexRecord, tok
     return `${strength} * least(1., greatest(0., ${telling}))`;
   });
   return await clickhouse.rows<PerWord>(
-    `SELECT feature_index AS feature, [${per.join(", ")}] AS perWord FROM ${T.featureStats} WHERE index_id = {indexId:UInt32} AND hasAny(top_token_ids, {all:Array(UInt32)})`,
+    `SELECT feature_index AS feature, [${per.join(", ")}] AS perWord FROM ${T.features} WHERE index_id = {indexId:UInt32} AND hasAny(top_token_ids, {all:Array(UInt32)})`,
     { ...params, all, total, indexId },
     { signal },
   );
@@ -80,7 +80,7 @@ async function byLogits(clickhouse: ClickHouse, { indexId }: IndexRecord, tokens
   if (all.length === 0) return [];
   const shares = tokensOf.map((_, i) => `arrayMax((t, l) -> l * {weights${i}:Array(Float64)}[indexOf({ids${i}:Array(UInt32)}, t)], pos_token_ids, pos_logits) / greatest(pos_logits[1], 1e-30)`);
   return await clickhouse.rows<PerWord>(
-    `SELECT feature_index AS feature, [${shares.join(", ")}] AS perWord FROM ${T.featureWeights} WHERE index_id = {indexId:UInt32} AND hasAny(pos_token_ids, {all:Array(UInt32)})`,
+    `SELECT feature_index AS feature, [${shares.join(", ")}] AS perWord FROM ${T.features} WHERE index_id = {indexId:UInt32} AND hasAny(pos_token_ids, {all:Array(UInt32)})`,
     { ...params, all, indexId },
     { signal },
   );

@@ -1,5 +1,6 @@
 import type { ClickHouse } from "@mistral-sae/clickhouse";
 import { T } from "../store/tables.ts";
+import { pointRead } from "./point-read.ts";
 
 /** A stored window of tokens. */
 export interface StoredWindow {
@@ -20,7 +21,7 @@ export async function readWindows(clickhouse: ClickHouse, corpusId: number, sequ
     `SELECT sequence_id AS sequence, doc_id AS doc, source, token_start AS tokenStart, tokens, special FROM ${T.sequences}
      WHERE corpus_id = {corpusId:UInt32} AND sequence_id IN {sequences:Array(UInt32)}`,
     { corpusId, sequences: [...new Set(sequences)] },
-    { signal, settings: { max_threads: 1 } },
+    { signal, settings: pointRead },
   );
   return new Map(rows.map((row) => [row.sequence, row]));
 }

@@ -11,10 +11,11 @@ export const T = {
   vocabularies: table("vocabularies"),
   postings: table("postings"),
   sampledCodes: table("sampled_codes"),
-  featureStats: table("feature_stats"),
+  stagedStats: table("staged_stats"),
+  stagedCoactivations: table("staged_coactivations"),
+  stagedWeights: table("staged_weights"),
+  features: table("features"),
   featureExamples: table("feature_examples"),
-  featureWeights: table("feature_weights"),
-  featureCoactivations: table("feature_coactivations"),
   tokenCounts: table("token_counts"),
   explanations: table("explanations"),
   indexNames: table("index_names"),
@@ -25,7 +26,10 @@ export const T = {
 export const CORPUS_TABLES = ["documents", "sequences"] as const;
 
 /** Tables whose rows belong to one index, by index_id. */
-export const INDEX_TABLES = ["postings", "sampled_codes", "feature_stats", "feature_examples", "feature_weights", "feature_coactivations", "token_counts"] as const;
+export const INDEX_TABLES = ["postings", "sampled_codes", "features", "feature_examples", "token_counts"] as const;
 
-/** Those of them that are made again when an index is built again from its postings. */
-export const BUILT_TABLES = ["feature_stats", "feature_examples", "feature_weights", "feature_coactivations", "token_counts"] as const;
+/** Tables that hold parts of features while an index is built, and nothing of it afterwards. */
+export const STAGED_TABLES = ["staged_stats", "staged_coactivations", "staged_weights"] as const;
+
+/** Tables that building fills from the postings. */
+export const BUILT_TABLES = ["features", "feature_examples", "token_counts", ...STAGED_TABLES] as const;
