@@ -41,7 +41,7 @@ export const demoDefaults = {
   k: 16,
   trainingTokens: 4_608_000,
   trainBatchSizeTokens: 1024,
-  lr: 1e-3,
+  lr: 2e-3,
   lrWarmUpSteps: 100,
   lrDecayShare: 0.3,
   kAux: 64,
