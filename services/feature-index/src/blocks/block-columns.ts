@@ -1,6 +1,5 @@
 import { arrayColumn, constantColumn, fixedColumn, type NativeColumn } from "@mistral-sae/clickhouse";
-import type { WireSparseCodeInput } from "@mistral-sae/tensor";
-import { rowBounds, unpackSparse, bf16FromF32 } from "@mistral-sae/tensor";
+import { type BlockCode, pairsOf } from "./block-code.ts";
 import type { SortedBlock } from "./block-sorter.ts";
 import { Growing } from "./growing.ts";
 
@@ -30,7 +29,7 @@ export interface SampleShape {
 }
 
 /** Rows of `sampled_codes`: the codes of evenly spread tokens that are not special, in order. */
-export function sampleColumns(indexId: number, shape: SampleShape, codes: readonly WireSparseCodeInput[]): NativeColumn[] {
+export function sampleColumns(indexId: number, shape: SampleShape, codes: readonly BlockCode[]): NativeColumn[] {
   const sequences = new Growing((n) => new Uint32Array(n));
   const tokens = new Growing((n) => new Uint16Array(n));
   const ends = new Growing((n) => new Uint32Array(n));
@@ -39,17 +38,16 @@ export function sampleColumns(indexId: number, shape: SampleShape, codes: readon
   let window = 0;
   let token = 0;
   for (const code of codes) {
-    const rows = unpackSparse(code);
-    for (let row = 0; row < rows.nTokens; row++, token++) {
+    for (let row = 0; row < code.nTokens; row++, token++) {
       while (token === shape.lengths[window]) {
         window += 1;
         token = 0;
       }
       const sequence = shape.firstSequence + window;
       if (shape.special[window * shape.contextSize + token] === 1 || !isSampled(sequence, token, shape.contextSize, shape.stride)) continue;
-      const [start, end] = rowBounds(rows, row);
-      features.append(rows.indices.subarray(start, end) as Uint32Array<ArrayBuffer>);
-      acts.append(bf16FromF32(rows.values.slice(start, end), new Uint16Array(end - start)) as Uint16Array<ArrayBuffer>);
+      const [start, end] = pairsOf(code, row);
+      features.append(code.indices.subarray(start, end));
+      acts.append(code.acts.subarray(start, end));
       sequences.push(sequence);
       tokens.push(token);
       ends.push(features.length);

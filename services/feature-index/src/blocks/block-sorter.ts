@@ -1,5 +1,6 @@
-import { bf16FromF32, InputError, u16View, unpackSparse, WIRE_DTYPE, type WireSparseCodeInput } from "@mistral-sae/tensor";
+import { InputError } from "@mistral-sae/tensor";
 import { BLOCK_POSITIONS } from "./block-layout.ts";
+import type { BlockCode } from "./block-code.ts";
 import { Growing } from "./growing.ts";
 
 /** Windows of a block, in order. */
@@ -46,12 +47,12 @@ export class BlockSorter {
    * and acts, which are new too.
    * @throws InputError when rows and windows do not match, or an activation is not a positive number.
    */
-  sort(shape: BlockShape, codes: readonly WireSparseCodeInput[]): SortedBlock {
+  sort(shape: BlockShape, codes: readonly BlockCode[]): SortedBlock {
     this.#read(shape, codes);
     return this.#group(shape.special);
   }
 
-  #read({ contextSize, lengths }: BlockShape, codes: readonly WireSparseCodeInput[]): void {
+  #read({ contextSize, lengths }: BlockShape, codes: readonly BlockCode[]): void {
     this.#features.clear();
     this.#acts.clear();
     this.#pos.clear();
@@ -59,7 +60,7 @@ export class BlockSorter {
     let token = 0;
     for (const code of codes) {
       if (code.dSae !== this.#dSae) throw new InputError("a code of another SAE", { field: "code.d_sae", got: code.dSae, wanted: this.#dSae });
-      const { indices, acts, rowOffsets } = pairsOf(code);
+      const { indices, acts, rowOffsets } = code;
       this.#features.append(indices);
       this.#acts.append(acts);
       const pos = this.#pos.room(indices.length);
@@ -142,19 +143,6 @@ export class BlockSorter {
     block.maxActivation.set(new Float32Array(largest.buffer));
     return block;
   }
-}
-
-interface Pairs {
-  readonly indices: Uint32Array<ArrayBuffer>;
-  readonly acts: Uint16Array<ArrayBuffer>;
-  readonly rowOffsets: Uint32Array | undefined;
-}
-
-/** The pairs of a code, activations as bfloat16 bits; checked as `unpackSparse` does. */
-function pairsOf(code: WireSparseCodeInput): Pairs {
-  const rows = unpackSparse(code);
-  const acts = code.activationDtype === WIRE_DTYPE.BF16 ? u16View(code.activations) : bf16FromF32(rows.values, new Uint16Array(rows.values.length));
-  return { indices: rows.indices as Uint32Array<ArrayBuffer>, acts: acts as Uint16Array<ArrayBuffer>, rowOffsets: rows.rowOffsets };
 }
 
 /** A mask of a block's positions from the special ones of each window. */

@@ -2,6 +2,7 @@ import { parentPort } from "node:worker_threads";
 import { encodeNativeBlock, joinParts, type NativeColumn } from "@mistral-sae/clickhouse";
 import type { WireSparseCodeInput } from "@mistral-sae/tensor";
 import { serveTasks } from "../workers/worker-side.ts";
+import { blockCode } from "./block-code.ts";
 import { postingColumns, sampleColumns } from "./block-columns.ts";
 import { BlockSorter, specialMask } from "./block-sorter.ts";
 
@@ -38,11 +39,12 @@ let sorter: { readonly dSae: number; readonly sorter: BlockSorter } | undefined;
 
 serveTasks(parentPort, (task: BlockTask) => {
   if (sorter?.dSae !== task.dSae) sorter = { dSae: task.dSae, sorter: new BlockSorter(task.dSae) };
+  const codes = task.codes.map(blockCode);
   const special = specialMask(task.contextSize, task.special);
-  const sorted = sorter.sorter.sort({ contextSize: task.contextSize, lengths: task.lengths, special }, task.codes);
+  const sorted = sorter.sorter.sort({ contextSize: task.contextSize, lengths: task.lengths, special }, codes);
   const { firstSequence, contextSize, lengths, sampleStride: stride } = task;
   const postings = encoded(postingColumns(task.indexId, task.block, sorted));
-  const sample = encoded(sampleColumns(task.indexId, { firstSequence, contextSize, lengths, special, stride }, task.codes));
+  const sample = encoded(sampleColumns(task.indexId, { firstSequence, contextSize, lengths, special, stride }, codes));
   const result: BlockResult = { postings, sample, nActivations: sorted.pos.length, nSpecialActivations: sorted.nSpecial };
   return { result, transfer: [postings.bytes.buffer, sample.bytes.buffer] };
 });

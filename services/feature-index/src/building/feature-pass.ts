@@ -110,13 +110,22 @@ export class FeaturePass {
   }
 
   #takeTokens(): TokenFirings[] {
-    const seen = this.#tokensSeen.splice(0);
-    const found = seen.map((tokenId) => ({ tokenId, n: this.#tokenCounts[tokenId] as number, sum: this.#tokenSums[tokenId] as number }));
-    for (const tokenId of seen) {
-      this.#tokenCounts[tokenId] = 0;
-      this.#tokenSums[tokenId] = 0;
+    const counts = this.#tokenCounts;
+    const sums = this.#tokenSums;
+    const best: TokenFirings[] = [];
+    // Few of many are kept: each is put in its place, and most never enter.
+    for (const tokenId of this.#tokensSeen) {
+      const found = { tokenId, n: counts[tokenId] as number, sum: sums[tokenId] as number };
+      counts[tokenId] = 0;
+      sums[tokenId] = 0;
+      if (best.length === featureLimits.topTokens && !comesBefore(found, best[best.length - 1] as TokenFirings)) continue;
+      let at = best.length;
+      while (at > 0 && comesBefore(found, best[at - 1] as TokenFirings)) at -= 1;
+      best.splice(at, 0, found);
+      if (best.length > featureLimits.topTokens) best.pop();
     }
-    return found.sort((a, b) => b.sum - a.sum || a.tokenId - b.tokenId).slice(0, featureLimits.topTokens);
+    this.#tokensSeen.length = 0;
+    return best;
   }
 
   #takeSources(): SourceFirings[] {
@@ -124,4 +133,8 @@ export class FeaturePass {
     this.#sourceCounts.fill(0);
     return found.sort((a, b) => b.n - a.n || (a.source < b.source ? -1 : 1));
   }
+}
+
+function comesBefore(a: TokenFirings, b: TokenFirings): boolean {
+  return a.sum > b.sum || (a.sum === b.sum && a.tokenId < b.tokenId);
 }

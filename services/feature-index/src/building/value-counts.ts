@@ -11,9 +11,13 @@ const POSITIVE = 0x8000;
 export class ValueCounts {
   readonly #counts = new Uint32Array(POSITIVE);
   readonly #seen: number[] = [];
+  #sorted = true;
 
   add(bits: number): void {
-    if (this.#counts[bits] === 0) this.#seen.push(bits);
+    if (this.#counts[bits] === 0) {
+      this.#seen.push(bits);
+      this.#sorted = false;
+    }
     this.#counts[bits]! += 1;
   }
 
@@ -21,14 +25,17 @@ export class ValueCounts {
     return this.#counts[bits] as number;
   }
 
-  /** The bits that occurred, largest first. */
-  descending(): number[] {
-    return this.#seen.sort((a, b) => b - a);
+  /** The bits that occurred, largest first; valid until the next call that adds. */
+  descending(): readonly number[] {
+    if (!this.#sorted) this.#seen.sort((a, b) => b - a);
+    this.#sorted = true;
+    return this.#seen;
   }
 
   clear(): void {
     for (const bits of this.#seen) this.#counts[bits] = 0;
     this.#seen.length = 0;
+    this.#sorted = true;
   }
 }
 

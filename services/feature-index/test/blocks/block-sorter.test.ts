@@ -1,5 +1,6 @@
-import { packSparse, type SparseRows } from "@mistral-sae/tensor";
+import { type ActivationDType, packSparse, type SparseRows } from "@mistral-sae/tensor";
 import { describe, expect, it } from "vitest";
+import { type BlockCode, blockCode } from "../../src/blocks/block-code.ts";
 import { BlockSorter, specialMask } from "../../src/blocks/block-sorter.ts";
 import { noise } from "../fixtures/toy-inference.ts";
 
@@ -29,6 +30,10 @@ function slice({ rows }: { rows: SparseRows }, start: number, end: number): Spar
   return { ...rows, nTokens: end - start, indices: rows.indices.slice(from, to), values: rows.values.slice(from, to), rowOffsets: offsets.slice(start, end + 1).map((offset) => offset - from) };
 }
 
+function pack(rows: SparseRows, dtype: ActivationDType): BlockCode {
+  return blockCode(packSparse(rows, dtype));
+}
+
 describe("BlockSorter", () => {
   const lengths = [10, 3, 10, 1, 7];
   const shape = { contextSize: CONTEXT, lengths: Uint32Array.from(lengths), special: specialMask(CONTEXT, [[0], [0], [0, 4], [0], [0]]) };
@@ -36,9 +41,9 @@ describe("BlockSorter", () => {
   it.each(["F32", "F16", "BF16"] as const)("groups every pair by feature, special tokens apart, whatever chunks of %s it comes in", (dtype) => {
     const codes = codesOf(lengths);
     const n = codes.rows.nTokens;
-    const chunks = [slice(codes, 0, 12), slice(codes, 12, 13), slice(codes, 13, n)].map((rows) => packSparse(rows, dtype));
+    const chunks = [slice(codes, 0, 12), slice(codes, 12, 13), slice(codes, 13, n)].map((rows) => pack(rows, dtype));
     const sorter = new BlockSorter(D_SAE);
-    sorter.sort(shape, [packSparse(codes.rows, "F32")]);
+    sorter.sort(shape, [pack(codes.rows, "F32")]);
     const sorted = sorter.sort(shape, chunks);
     const found: { feature: number; pos: number; value: number; special: number }[] = [];
     let start = 0;
@@ -59,7 +64,7 @@ describe("BlockSorter", () => {
 
   it("reads codes of a fixed number of features a token", () => {
     const rows: SparseRows = { nTokens: 2, k: 2, dSae: D_SAE, indices: Uint32Array.of(7, 1, 7, 2), values: Float32Array.of(4, 3, 2, 1) };
-    const sorted = new BlockSorter(D_SAE).sort({ contextSize: CONTEXT, lengths: Uint32Array.of(2), special: specialMask(CONTEXT, []) }, [packSparse(rows, "BF16")]);
+    const sorted = new BlockSorter(D_SAE).sort({ contextSize: CONTEXT, lengths: Uint32Array.of(2), special: specialMask(CONTEXT, []) }, [pack(rows, "BF16")]);
     expect([...sorted.features]).toEqual([1, 2, 7]);
     expect([...sorted.pos]).toEqual([0, 1, 0, 1]);
   });
@@ -67,10 +72,10 @@ describe("BlockSorter", () => {
   it("refuses codes that do not match the block, and activations that are no positive numbers", () => {
     const sorter = new BlockSorter(D_SAE);
     const { rows } = codesOf(lengths);
-    expect(() => sorter.sort(shape, [packSparse(slice({ rows }, 0, 30), "F32")])).toThrow("fewer rows of code than tokens");
-    expect(() => sorter.sort({ ...shape, lengths: Uint32Array.of(10, 3) }, [packSparse(rows, "F32")])).toThrow("more rows of code than tokens");
-    expect(() => sorter.sort(shape, [{ ...packSparse(rows, "F32"), dSae: 51 }])).toThrow("a code of another SAE");
+    expect(() => sorter.sort(shape, [pack(slice({ rows }, 0, 30), "F32")])).toThrow("fewer rows of code than tokens");
+    expect(() => sorter.sort({ ...shape, lengths: Uint32Array.of(10, 3) }, [pack(rows, "F32")])).toThrow("more rows of code than tokens");
+    expect(() => sorter.sort(shape, [{ ...pack(rows, "F32"), dSae: 51 }])).toThrow("a code of another SAE");
     const bad = (value: number) => ({ ...rows, values: rows.values.map((old, i) => (i === 3 ? value : old)) });
-    for (const value of [0, -1, Infinity, Number.NaN]) expect(() => sorter.sort(shape, [packSparse(bad(value), "F32")])).toThrow("no positive number");
+    for (const value of [0, -1, Infinity, Number.NaN]) expect(() => sorter.sort(shape, [pack(bad(value), "F32")])).toThrow("no positive number");
   });
 });
