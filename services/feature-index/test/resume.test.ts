@@ -22,7 +22,7 @@ const children = new Set<ChildProcess>();
 beforeAll(async () => {
   folder = temporaryFolder();
   toy = await startToyInference();
-  corpus = writeToyCorpus(`${folder}/corpus`, toyDocuments(2_500));
+  corpus = writeToyCorpus(`${folder}/corpus`, toyDocuments(1_200));
 });
 afterAll(async () => {
   for (const child of children) child.kill("SIGKILL");
