@@ -1,4 +1,5 @@
--- Texts, and the windows of tokens that the model reads.
+-- Texts, and the windows of tokens that the model reads. Inserts reach the disk before they are acknowledged: the ledger of
+-- jobs, which is as durable, takes them for done.
 
 CREATE TABLE IF NOT EXISTS {{tables}}.documents {{on_cluster}} (
   corpus_id UInt32,
@@ -17,7 +18,7 @@ CREATE TABLE IF NOT EXISTS {{tables}}.documents {{on_cluster}} (
   n_tokens UInt32 CODEC(T64, ZSTD(1)),
   text String CODEC(ZSTD(3))
 ) ENGINE = {{replicated}}MergeTree PARTITION BY corpus_id ORDER BY (corpus_id, doc_id)
-SETTINGS index_granularity = 256, non_replicated_deduplication_window = 1000;
+SETTINGS index_granularity = 256, non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1;
 
 CREATE TABLE IF NOT EXISTS {{tables}}.sequences {{on_cluster}} (
   corpus_id UInt32,
@@ -33,7 +34,7 @@ CREATE TABLE IF NOT EXISTS {{tables}}.sequences {{on_cluster}} (
 ) ENGINE = {{replicated}}MergeTree PARTITION BY corpus_id ORDER BY (corpus_id, sequence_id)
 -- Small compressed blocks: a page reads some forty windows from all over the corpus.
 SETTINGS index_granularity = 16, min_bytes_for_wide_part = 0, min_compress_block_size = 4096, max_compress_block_size = 8192,
-  non_replicated_deduplication_window = 1000;
+  non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1;
 
 -- Texts of a tokenizer's tokens.
 CREATE TABLE IF NOT EXISTS {{tables}}.vocabularies {{on_cluster}} (
@@ -41,4 +42,4 @@ CREATE TABLE IF NOT EXISTS {{tables}}.vocabularies {{on_cluster}} (
   token_id UInt32 CODEC(Delta, ZSTD(1)),
   str_token String CODEC(ZSTD(1))
 ) ENGINE = {{replicated}}ReplacingMergeTree PARTITION BY vocabulary_id ORDER BY (vocabulary_id, token_id)
-SETTINGS non_replicated_deduplication_window = 100;
+SETTINGS non_replicated_deduplication_window = 100, fsync_after_insert = 1, fsync_part_directory = 1;

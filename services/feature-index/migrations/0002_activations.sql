@@ -12,7 +12,7 @@ CREATE TABLE IF NOT EXISTS {{tables}}.postings {{on_cluster}} (
   pos Array(UInt16) CODEC(Delta, ZSTD(1)),
   acts Array(BFloat16) CODEC(ZSTD(1))
 ) ENGINE = {{replicated}}MergeTree PARTITION BY index_id ORDER BY (index_id, is_special, feature_index, block)
-SETTINGS index_granularity = 512, non_replicated_deduplication_window = 1000;
+SETTINGS index_granularity = 512, non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1;
 
 -- The codes of some tokens as they are, evenly spread, for what fires together.
 CREATE TABLE IF NOT EXISTS {{tables}}.sampled_codes {{on_cluster}} (
@@ -22,4 +22,4 @@ CREATE TABLE IF NOT EXISTS {{tables}}.sampled_codes {{on_cluster}} (
   features Array(UInt32) CODEC(ZSTD(1)),
   acts Array(BFloat16) CODEC(ZSTD(1))
 ) ENGINE = {{replicated}}MergeTree PARTITION BY index_id ORDER BY (index_id, sequence_id, token_index)
-SETTINGS index_granularity = 512, non_replicated_deduplication_window = 1000;
+SETTINGS index_granularity = 512, non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1;

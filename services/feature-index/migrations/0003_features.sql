@@ -21,7 +21,7 @@ CREATE TABLE IF NOT EXISTS {{tables}}.staged_stats {{on_cluster}} (
   sources Array(LowCardinality(String)),
   source_n Array(UInt64)
 ) ENGINE = {{replicated}}MergeTree PARTITION BY index_id ORDER BY (index_id, feature_index)
-SETTINGS non_replicated_deduplication_window = 1000;
+SETTINGS non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1;
 
 CREATE TABLE IF NOT EXISTS {{tables}}.staged_coactivations {{on_cluster}} (
   index_id UInt32,
@@ -32,7 +32,7 @@ CREATE TABLE IF NOT EXISTS {{tables}}.staged_coactivations {{on_cluster}} (
   coactive_n Array(UInt32),
   coactive_together Array(UInt32)
 ) ENGINE = {{replicated}}MergeTree PARTITION BY index_id ORDER BY (index_id, feature_index)
-SETTINGS non_replicated_deduplication_window = 1000;
+SETTINGS non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1;
 
 CREATE TABLE IF NOT EXISTS {{tables}}.staged_weights {{on_cluster}} (
   index_id UInt32,
@@ -47,7 +47,7 @@ CREATE TABLE IF NOT EXISTS {{tables}}.staged_weights {{on_cluster}} (
   nearest Array(UInt32),
   nearest_cosine Array(Float32)
 ) ENGINE = {{replicated}}MergeTree PARTITION BY index_id ORDER BY (index_id, feature_index)
-SETTINGS non_replicated_deduplication_window = 1000;
+SETTINGS non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1;
 
 CREATE TABLE IF NOT EXISTS {{tables}}.features {{on_cluster}} (
   index_id UInt32,
@@ -93,7 +93,7 @@ CREATE TABLE IF NOT EXISTS {{tables}}.features {{on_cluster}} (
   nearest_cosine Array(Float32) CODEC(ZSTD(1))
 ) ENGINE = {{replicated}}MergeTree PARTITION BY index_id ORDER BY (index_id, feature_index)
 -- Compact parts: a page reads all columns of one row.
-SETTINGS index_granularity = 64, min_bytes_for_wide_part = 1000000000000, min_rows_for_wide_part = 1000000000000, non_replicated_deduplication_window = 1000;
+SETTINGS index_granularity = 64, min_bytes_for_wide_part = 1000000000000, min_rows_for_wide_part = 1000000000000, non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1;
 
 CREATE TABLE IF NOT EXISTS {{tables}}.feature_examples {{on_cluster}} (
   index_id UInt32,
@@ -109,7 +109,7 @@ CREATE TABLE IF NOT EXISTS {{tables}}.feature_examples {{on_cluster}} (
   pos Array(UInt16) CODEC(ZSTD(1)),
   acts Array(BFloat16) CODEC(ZSTD(1))
 ) ENGINE = {{replicated}}MergeTree PARTITION BY index_id ORDER BY (index_id, feature_index, stratum, rank)
-SETTINGS index_granularity = 128, non_replicated_deduplication_window = 1000;
+SETTINGS index_granularity = 128, non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1;
 
 -- How often each token stands in the indexed text that was sampled, special positions left out.
 CREATE TABLE IF NOT EXISTS {{tables}}.token_counts {{on_cluster}} (
@@ -117,7 +117,7 @@ CREATE TABLE IF NOT EXISTS {{tables}}.token_counts {{on_cluster}} (
   token_id UInt32 CODEC(Delta, ZSTD(1)),
   n UInt64 CODEC(T64, ZSTD(1))
 ) ENGINE = {{replicated}}MergeTree PARTITION BY index_id ORDER BY (index_id, token_id)
-SETTINGS non_replicated_deduplication_window = 100;
+SETTINGS non_replicated_deduplication_window = 100, fsync_after_insert = 1, fsync_part_directory = 1;
 
 CREATE TABLE IF NOT EXISTS {{tables}}.explanations {{on_cluster}} (
   sae_id UInt32,

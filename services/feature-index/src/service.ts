@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { availableParallelism } from "node:os";
+import { fileURLToPath } from "node:url";
 import { ClickHouse, type ClickHouseServer, migrate, openClickHouse } from "@mistral-sae/clickhouse";
 import { FeatureIndexService } from "@mistral-sae/contracts/mistral_sae/feature_index/v1/feature_index";
 import { OperationService } from "@mistral-sae/contracts/mistral_sae/operations/v1/operation";
@@ -49,7 +50,7 @@ export async function openFeatureIndex(config: FeatureIndexConfig): Promise<Feat
     viewsDatabase: VIEWS_DATABASE,
   });
   const clickhouse = new ClickHouse({ url: server.url, login: server.owner });
-  const analyst = new ClickHouse({ url: server.url, login: server.analyst, mayChangeSettings: false, killer: clickhouse });
+  const analyst = new ClickHouse({ url: server.url, login: server.analyst, database: VIEWS_DATABASE, mayChangeSettings: false, killer: clickhouse });
   const closeDatabase = async () => {
     await analyst.close();
     await clickhouse.close();
@@ -67,7 +68,7 @@ export async function openFeatureIndex(config: FeatureIndexConfig): Promise<Feat
 async function applyMigrations(clickhouse: ClickHouse, owner: string): Promise<void> {
   await clickhouse.command(`CREATE DATABASE IF NOT EXISTS ${VIEWS_DATABASE}`);
   const variables = { tables: TABLES_DATABASE, views: VIEWS_DATABASE, owner, replicated: "", on_cluster: "" };
-  await migrate(clickhouse, { folder: new URL("../migrations", import.meta.url).pathname, database: TABLES_DATABASE, variables });
+  await migrate(clickhouse, { folder: fileURLToPath(new URL("../migrations", import.meta.url)), database: TABLES_DATABASE, variables });
 }
 
 async function assemble(config: FeatureIndexConfig, server: ClickHouseServer, clickhouse: ClickHouse, analyst: ClickHouse, closeDatabase: () => Promise<void>): Promise<FeatureIndex> {

@@ -76,7 +76,7 @@ export async function startEmbeddedServer(options: EmbeddedServerOptions): Promi
 
 async function startOnce(options: EmbeddedServerOptions & CompleteOptions, pidFile: string): Promise<ClickHouseServer> {
   const { folder, env = process.env, startTimeoutMs, stopTimeoutMs } = options;
-  const engine = findEngine(env);
+  const engine = await findEngine(env);
   const port = await freePort();
   const login = (username: string): Login => ({ username, password: randomBytes(24).toString("base64url") });
   const owner = login("owner");
