@@ -7,7 +7,7 @@ CREATE TABLE IF NOT EXISTS {{tables}}.documents {{on_cluster}} (
   doc_id UInt32 CODEC(Delta, ZSTD(1)),
   source LowCardinality(String),
   -- Name of the file it was read from, and the line where it starts.
-  file LowCardinality(String),
+  file_name LowCardinality(String),
   line UInt32 CODEC(Delta, ZSTD(1)),
   -- 1 where training never saw it.
   held_back UInt8,

@@ -49,7 +49,7 @@ WHERE index_id IN (SELECT index_id FROM {{tables}}.index_names FINAL WHERE delet
 
 CREATE OR REPLACE VIEW {{views}}.documents {{on_cluster}} DEFINER = {{owner}} SQL SECURITY DEFINER AS
 WITH (SELECT (groupArray(corpus_id), groupArray(corpus)) FROM {{tables}}.corpus_names FINAL WHERE deleted = 0) AS names
-SELECT transform(corpus_id, names.1, names.2, '') AS corpus, doc_id, source, file, line, held_back = 1 AS held_back, sequence_start, n_sequences, n_tokens, text
+SELECT transform(corpus_id, names.1, names.2, '') AS corpus, doc_id, source, file_name, line, held_back = 1 AS held_back, sequence_start, n_sequences, n_tokens, text
 FROM {{tables}}.documents
 WHERE corpus_id IN (SELECT corpus_id FROM {{tables}}.corpus_names FINAL WHERE deleted = 0);
 

@@ -1,6 +1,7 @@
 import type { ClickHouse } from "@mistral-sae/clickhouse";
 import type { JobEngine } from "@mistral-sae/jobs";
 import type { Catalogue } from "./catalogue/catalogue.ts";
+import type { CorpusStore } from "./corpus/store-corpus.ts";
 import type { Vocabularies } from "./corpus/vocabulary.ts";
 import type { Peers } from "./peers/peers.ts";
 import type { UserQueries } from "./query/run-query.ts";
@@ -13,6 +14,7 @@ export interface Parts {
   readonly catalogue: Catalogue;
   readonly engine: JobEngine;
   readonly peers: Peers;
+  readonly corpora: CorpusStore;
   readonly vocabularies: Vocabularies;
   readonly pages: FeaturePages;
   readonly densities: Densities;

@@ -97,6 +97,7 @@ async function assemble(config: FeatureIndexConfig, server: ClickHouseServer, cl
     catalogue,
     engine,
     peers,
+    corpora,
     vocabularies,
     pages: new FeaturePages({ clickhouse, vocabularies, peers }),
     densities: new Densities(clickhouse),

@@ -114,6 +114,8 @@ describe("indexing", () => {
     const operation = await begin(service);
     const name = operation?.name ?? "";
     const stageOf = async () => (await service.operations.getOperation({ name })).operation?.progress?.stage;
+    while ((await stageOf()) !== "tokenize") await sleep(5);
+    await expect(service.index.deleteCorpus({ name: "corpora/toy" })).rejects.toMatchObject({ reason: "CORPUS_BUSY" });
     while ((await stageOf()) !== "encode") await sleep(20);
     const { indexes } = await service.index.listIndexes({});
     await expect(service.index.deleteIndex({ name: indexes[0]?.name ?? "" })).rejects.toMatchObject({ code: Code.FailedPrecondition, reason: "INDEX_BUSY" });

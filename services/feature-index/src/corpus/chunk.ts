@@ -85,7 +85,7 @@ export class CorpusChunk {
       fixedColumn("doc_id", "UInt32", u32(({ document }) => document.docId)),
       stringColumn("source", rows.map(({ document }) => document.source)),
       // Not the path: where a corpus lies does not change what it is.
-      stringColumn("file", rows.map(({ document }) => basename(document.file))),
+      stringColumn("file_name", rows.map(({ document }) => basename(document.file))),
       fixedColumn("line", "UInt32", u32(({ document }) => document.line)),
       fixedColumn("held_back", "UInt8", Uint8Array.from(rows, ({ document }) => Number(isHeldBack(document.text)))),
       fixedColumn("sequence_start", "UInt32", u32(({ sequenceStart }) => sequenceStart)),

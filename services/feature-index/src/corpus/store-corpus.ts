@@ -57,6 +57,11 @@ export class CorpusStore {
     }
   }
 
+  /** Whether a corpus is being stored at this moment. */
+  isBusy(id: string): boolean {
+    return this.#busy.has(id);
+  }
+
   async #store(id: string, signal: AbortSignal, report: (progress: StoreProgress) => void): Promise<CorpusRecord> {
     const { catalogue, clickhouse, peers, vocabularies } = this.#parts;
     const corpus = this.#existing(id);

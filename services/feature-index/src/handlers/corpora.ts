@@ -3,7 +3,7 @@ import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { type CorpusSchema, CorpusState } from "@mistral-sae/contracts/mistral_sae/feature_index/v1/corpus";
 import type { FeatureIndexService } from "@mistral-sae/contracts/mistral_sae/feature_index/v1/feature_index";
 import { openCorpus, type CorpusSource } from "@mistral-sae/corpus";
-import { alreadyExists, type Handlers, invalidArgument, notFound, pageOf, parseName, requireId } from "@mistral-sae/rpc";
+import { alreadyExists, failedPrecondition, type Handlers, invalidArgument, notFound, pageOf, parseName, requireId } from "@mistral-sae/rpc";
 import { BlockLayout } from "../blocks/block-layout.ts";
 import type { CorpusRecord } from "../catalogue/records.ts";
 import type { Parts } from "../parts.ts";
@@ -17,7 +17,7 @@ const DEFAULT_CONTEXT = 128;
 type Names = "createCorpus" | "getCorpus" | "listCorpora" | "deleteCorpus";
 
 export function corpusHandlers(parts: Parts): Pick<Handlers<typeof FeatureIndexService>, Names> {
-  const { catalogue, clickhouse, peers } = parts;
+  const { catalogue, clickhouse, corpora, peers } = parts;
   const existing = (name: string): CorpusRecord => {
     const { corpus: id } = parseName("corpora/{corpus}", name, "name");
     const corpus = catalogue.corpus(id);
@@ -49,6 +49,7 @@ export function corpusHandlers(parts: Parts): Pick<Handlers<typeof FeatureIndexS
     },
     deleteCorpus: async ({ name }) => {
       const corpus = existing(name);
+      if (corpora.isBusy(corpus.id)) throw failedPrecondition("CORPUS_BUSY", `${name} is being stored by an operation; cancel that first`, { corpus: name });
       const indexes = catalogue.indexes().filter((index) => index.corpus.corpusId === corpus.corpusId);
       for (const index of indexes) requireIdle(parts, index);
       for (const index of indexes) await deleteIndex(parts, index);
