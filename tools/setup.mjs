@@ -17,6 +17,8 @@ const environment = {
   // The packages carry what is needed; their install scripts would only fetch GPU libraries.
   ONNXRUNTIME_NODE_INSTALL: process.env.ONNXRUNTIME_NODE_INSTALL ?? "skip",
   NX_DAEMON: "false",
+  // npm runs scripts in the project's root; paths on the command line are meant from where the user stood.
+  MISTRAL_SAE_CWD: process.env.INIT_CWD ?? process.cwd(),
 };
 
 function run(command, args, options = {}) {
@@ -68,6 +70,7 @@ switch (verb) {
     process.exit(run(node(), [join(root, "tools", "cli", "src", "main.ts"), "demo", ...rest]));
     break;
   case "test":
+    delete environment.MISTRAL_SAE_CWD;
     process.exit(run(node(), [join(root, "tools", "check", "src", "test.ts"), ...rest]));
     break;
   case "bench":

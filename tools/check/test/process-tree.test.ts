@@ -6,7 +6,7 @@ import { processTree, whenEnded } from "../src/acceptance/process-tree.ts";
 
 const GRANDCHILD = "setTimeout(() => {}, 60000)";
 const PARENT = `const child = require("node:child_process").spawn(process.execPath, ["-e", ${JSON.stringify(GRANDCHILD)}], { detached: true, stdio: "ignore" });
-console.log(child.pid); setTimeout(() => {}, 60000);`;
+process.stdout.write(String(child.pid)); setTimeout(() => {}, 60000);`;
 
 describe.skipIf(!existsSync("/proc/self/stat"))("the tree of processes", () => {
   it("tells a process that outlives its killed parent", async () => {

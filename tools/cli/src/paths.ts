@@ -1,8 +1,8 @@
 import { resolve } from "node:path";
 
-/** A path as the user meant it: npm runs scripts in the project's root, INIT_CWD is where the user stood. */
+/** A path as the user meant it: `npm start` runs in the project's root and says in MISTRAL_SAE_CWD where the user stood. */
 export function userPath(path: string): string {
-  return path.includes("://") ? path : resolve(process.env["INIT_CWD"] ?? process.cwd(), path);
+  return path.includes("://") ? path : resolve(process.env["MISTRAL_SAE_CWD"] ?? process.cwd(), path);
 }
 
 /** A corpus as a service reads it: every path or glob of the list made absolute, one a line. */
