@@ -7,11 +7,11 @@ export function operationBars(output: Output, label: string): { readonly show: (
   let bar: Progress | undefined;
   return {
     show: ({ progress }) => {
-      if (progress === undefined) return;
+      if (progress === undefined || progress.stage === "") return;
       if (progress.stage !== stage) {
         bar?.finish();
         stage = progress.stage;
-        bar = output.progress(stage === "" || stage === label ? label : `${label}: ${stage}`);
+        bar = output.progress(stage === label ? label : `${label}: ${stage}`);
       }
       bar?.update({
         done: Number(progress.doneUnits),
