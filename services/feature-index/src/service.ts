@@ -7,6 +7,7 @@ import { OperationService } from "@mistral-sae/contracts/mistral_sae/operations/
 import { JobEngine, operationHandlers } from "@mistral-sae/jobs";
 import { implement, type ServiceImplementation } from "@mistral-sae/rpc";
 import { Catalogue } from "./catalogue/catalogue.ts";
+import { handlersOrUnavailable } from "./clickhouse-away.ts";
 import type { FeatureIndexConfig } from "./config.ts";
 import { CorpusStore } from "./corpus/store-corpus.ts";
 import { Vocabularies } from "./corpus/vocabulary.ts";
@@ -103,7 +104,7 @@ async function assemble(config: FeatureIndexConfig, server: ClickHouseServer, cl
     densities: new Densities(clickhouse),
     queries: new UserQueries(analyst, new URL("../queries/", import.meta.url), config.maxQueries),
   };
-  const handlers = {
+  const handlers = handlersOrUnavailable({
     ...corpusHandlers(parts),
     ...indexHandlers(parts),
     ...featureHandlers(parts),
@@ -112,7 +113,7 @@ async function assemble(config: FeatureIndexConfig, server: ClickHouseServer, cl
     ...explanationHandlers(parts),
     ...queryHandlers(parts),
     ...notYetHandlers(),
-  };
+  });
   return {
     services: [implement(FeatureIndexService, handlers), implement(OperationService, operationHandlers(engine))],
     server,

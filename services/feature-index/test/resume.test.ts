@@ -108,6 +108,32 @@ describe("indexing", () => {
     for (const { pid } of server.server) expect(() => process.kill(pid, 0)).toThrow("ESRCH");
   }, 240_000);
 
+  it("ends with the same tables when ClickHouse is killed under it again and again", async () => {
+    const service = await startService(`${folder}/undisturbed`, toy.address);
+    const wanted = await checksums(service);
+    await service.stop();
+
+    toy.slowness = 10;
+    const data = `${folder}/without-clickhouse`;
+    const shaken = await startService(data, toy.address);
+    const operation = await begin(shaken);
+    let kills = 0;
+    const server = () => JSON.parse(readFileSync(join(data, "clickhouse/server.pid"), "utf8")) as { readonly server: readonly { readonly pid: number }[] };
+    for (const [i, stage] of KILLS.entries()) {
+      const now = await reach(shaken, operation?.name ?? "", stage);
+      if (now?.done === true) break;
+      await sleep(200 * noise(i, 5));
+      process.kill(server().server[0]?.pid ?? 0, "SIGKILL");
+      kills += 1;
+      await sleep(500);
+    }
+    toy.slowness = 0;
+    await finished(shaken, operation);
+    expect(kills).toBeGreaterThan(3);
+    expect(await checksums(shaken)).toEqual(wanted);
+    await shaken.stop();
+  }, 240_000);
+
   it("stops when it is cancelled, goes on when it is resumed, and refuses to delete what it builds", async () => {
     toy.slowness = 30;
     const service = await startService(`${folder}/cancelled`, toy.address);

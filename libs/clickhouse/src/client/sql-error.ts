@@ -1,10 +1,11 @@
 import { ClickHouseError } from "@clickhouse/client";
 
-/** What a failed query means for its caller. */
-export type SqlFailure = "cancelled" | "time" | "size" | "memory" | "permission" | "statement" | "server";
+/** What a failed query means for its caller; `connection`: the server was not there, and may be later. */
+export type SqlFailure = "connection" | "cancelled" | "time" | "size" | "memory" | "permission" | "statement" | "server";
 
 // https://github.com/ClickHouse/ClickHouse/blob/master/src/Common/ErrorCodes.cpp
 const CODES: Readonly<Record<SqlFailure, readonly number[]>> = {
+  connection: [],
   cancelled: [394, 734, 735],
   time: [159, 160, 209],
   size: [158, 191, 307, 396],
@@ -34,8 +35,17 @@ export class SqlError extends Error {
 /** Errors of the client → SqlError; an abort of the caller → `cancelled`; others stay as they are. */
 export function toSqlError(error: unknown, signal?: AbortSignal): unknown {
   if (signal?.aborted === true) return new SqlError("the query was cancelled", "cancelled", 394, "QUERY_WAS_CANCELLED", { cause: error });
-  if (!(error instanceof ClickHouseError)) return error;
+  if (!(error instanceof ClickHouseError)) return isConnectionError(error) ? new SqlError(`ClickHouse is away: ${(error as Error).message}`, "connection", 0, "", { cause: error }) : error;
   const code = Number(error.code);
   const known = (Object.keys(CODES) as SqlFailure[]).find((failure) => CODES[failure].includes(code));
   return new SqlError(error.message.replaceAll(/ ?\(version [^)]*\)/g, "").trim(), known ?? "server", code, error.type, { cause: error });
+}
+
+const SOCKET_CODES = new Set(["ECONNREFUSED", "ECONNRESET", "EPIPE", "ETIMEDOUT", "ENOTFOUND", "EAI_AGAIN", "EHOSTUNREACH", "ENETUNREACH", "ERR_STREAM_PREMATURE_CLOSE"]);
+
+/** Whether the server was not reached, or the connection to it broke. */
+function isConnectionError(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  if ("code" in error && SOCKET_CODES.has(String(error.code))) return true;
+  return /socket hang up|Timeout error|other side closed/.test(error.message);
 }

@@ -1,15 +1,12 @@
-import { type ChildProcess, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { closeSync, mkdirSync, openSync, readFileSync } from "node:fs";
+import { mkdirSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join, resolve } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
 import { findEngine } from "./engine.ts";
 import { freePort } from "./free-port.ts";
-import { DataFolderInUse, endLeftover, removePidFile } from "./leftover.ts";
+import { endLeftover, removePidFile } from "./leftover.ts";
+import { ServerChild, type ServerChildOptions } from "./server-child.ts";
 import { type AnalystLimits, analystDefaults, type Login, writeServerFiles } from "./server-files.ts";
-import type { ServerProcessOptions } from "./server-process.ts";
 
 /** A ClickHouse server that takes queries over HTTP. */
 export interface ClickHouseServer {
@@ -18,9 +15,9 @@ export interface ClickHouseServer {
   readonly owner: Login;
   /** May read the views database, within limits. */
   readonly analyst: Login;
-  /** Process of an embedded server. */
+  /** Process of an embedded server; another one after it was started anew. */
   readonly pid: number | undefined;
-  /** Resolves with a reason when an embedded server ends without having been asked to. */
+  /** Resolves with a reason when an embedded server has ended by itself and cannot be started anew. */
   readonly died: Promise<Error>;
   /** Ends an embedded server: SIGTERM, then SIGKILL. Does nothing to a server of others. */
   stop(): Promise<void>;
@@ -52,10 +49,14 @@ export const embeddedServerDefaults = {
 type CompleteOptions = Required<Pick<EmbeddedServerOptions, keyof typeof embeddedServerDefaults>>;
 
 const PORT_ATTEMPTS = 3;
+// A crash now and then is got over; one that comes back at once is a fault that somebody has to see.
+const MOST_RESTARTS = 20;
+const RESTART_WINDOW_MS = 60_000;
 
 /**
  * Starts ClickHouse as a child process over a data folder and returns when it answers. A leftover of a parent that was
- * killed is ended first. The child ends with this process, however that ends.
+ * killed is ended first. The child ends with this process, however that ends; should it end before, it is started anew
+ * at the same place.
  * Throws DataFolderInUse when another process holds the folder.
  */
 export async function startEmbeddedServer(options: EmbeddedServerOptions): Promise<ClickHouseServer> {
@@ -92,74 +93,65 @@ async function startOnce(options: EmbeddedServerOptions & CompleteOptions, pidFi
     analystLimits: { ...analystDefaults, ...options.analystLimits },
     viewsDatabase: options.viewsDatabase,
   });
-  const logPath = join(folder, "server.log");
-  const log = openSync(logPath, "w", 0o600);
-  const told: ServerProcessOptions = { engine, config, pidFile, ownerPid: process.pid, pipeFd: 3 };
-  // A process group of its own: Ctrl-C reaches the service, which ends its server when it is done with it.
-  const child = spawn(process.execPath, [fileURLToPath(new URL("./server-process.ts", import.meta.url)), JSON.stringify(told)], {
-    stdio: ["ignore", log, log, "pipe"],
-    env: { ...env, NODE_OPTIONS: "" },
-    detached: true,
-  });
-  closeSync(log);
-  const ended = new Promise<void>((done) => {
-    child.once("exit", () => done());
-    child.once("error", () => done());
-  });
-  let stopping = false;
-  const stop = async (): Promise<void> => {
-    stopping = true;
-    await endChild(child, ended, stopTimeoutMs);
-    removePidFile(pidFile);
-  };
   const url = `http://127.0.0.1:${port}`;
-  try {
-    await Promise.race([whenReady(url, owner, startTimeoutMs, logPath), ended.then(() => Promise.reject(startError(folder, logPath)))]);
-  } catch (error) {
-    await stop();
-    throw error;
+  const how: ServerChildOptions = { engine, folder, config, pidFile, url, owner, startTimeoutMs, env };
+  return new EmbeddedServer(await ServerChild.start(how), how, analyst, stopTimeoutMs);
+}
+
+/** A server process, and its successors. */
+class EmbeddedServer implements ClickHouseServer {
+  readonly url: string;
+  readonly owner: Login;
+  readonly analyst: Login;
+  readonly died: Promise<Error>;
+  readonly #how: ServerChildOptions;
+  readonly #stopTimeoutMs: number;
+  readonly #restarts: number[] = [];
+  #child: ServerChild;
+  #restarting: Promise<void> | undefined;
+  #stopping = false;
+
+  constructor(child: ServerChild, how: ServerChildOptions, analyst: Login, stopTimeoutMs: number) {
+    this.url = how.url;
+    this.owner = how.owner;
+    this.analyst = analyst;
+    this.#how = how;
+    this.#stopTimeoutMs = stopTimeoutMs;
+    this.#child = child;
+    this.died = new Promise((tell) => this.#watch(child, tell));
   }
-  child.unref();
-  const died = new Promise<Error>((tell) => {
-    void ended.then(() => {
-      if (!stopping) tell(new Error(`ClickHouse ended by itself (exit ${child.exitCode ?? child.signalCode}): ${tail(logPath)}`));
+
+  get pid(): number | undefined {
+    return this.#child.pid;
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    await this.#restarting?.catch(() => undefined);
+    await this.#child.stop(this.#stopTimeoutMs);
+    removePidFile(this.#how.pidFile);
+  }
+
+  #watch(child: ServerChild, tell: (reason: Error) => void): void {
+    void child.ended.then(() => {
+      if (this.#stopping) return;
+      this.#restarting = this.#restart(child, tell);
     });
-  });
-  return { url, owner, analyst, pid: child.pid, died, stop };
-}
-
-async function endChild(child: ChildProcess, ended: Promise<void>, patienceMs: number): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null || child.pid === undefined) return;
-  child.kill("SIGTERM");
-  const timer = setTimeout(() => child.kill("SIGKILL"), patienceMs);
-  await ended;
-  clearTimeout(timer);
-}
-
-/** Only the server that was given this password says yes, so a stranger on the port is not mistaken for it. */
-async function whenReady(url: string, { username, password }: Login, timeoutMs: number, logPath: string): Promise<void> {
-  const headers = { "X-ClickHouse-User": username, "X-ClickHouse-Key": password };
-  const until = Date.now() + timeoutMs;
-  for (;;) {
-    const reply = await fetch(`${url}/?query=SELECT+1`, { headers, signal: AbortSignal.timeout(2_000) }).catch(() => undefined);
-    if (reply?.ok === true) return;
-    await reply?.body?.cancel();
-    if (Date.now() > until) throw new Error(`ClickHouse did not answer within ${timeoutMs} ms: ${tail(logPath)}`);
-    await sleep(25);
   }
-}
 
-function startError(folder: string, logPath: string): Error {
-  const said = tail(logPath);
-  if (said.includes("Cannot lock file")) return new DataFolderInUse(folder, "another ClickHouse server");
-  return new Error(`ClickHouse did not start over ${folder}: ${said === "" ? "it said nothing" : said}`);
-}
-
-/** The last words of the server's log. */
-function tail(logPath: string): string {
-  try {
-    return readFileSync(logPath, "utf8").trim().slice(-2_000);
-  } catch {
-    return "";
+  async #restart(child: ServerChild, tell: (reason: Error) => void): Promise<void> {
+    const now = Date.now();
+    const recent = this.#restarts.filter((at) => now - at < RESTART_WINDOW_MS);
+    if (recent.length >= MOST_RESTARTS) {
+      tell(new Error(`ClickHouse ended by itself ${recent.length + 1} times within a minute (${child.lastWords})`));
+      return;
+    }
+    this.#restarts.push(now);
+    try {
+      this.#child = await ServerChild.start(this.#how);
+      this.#watch(this.#child, tell);
+    } catch (error) {
+      tell(new Error(`ClickHouse ended by itself (${child.lastWords}) and could not be started anew`, { cause: error }));
+    }
   }
 }

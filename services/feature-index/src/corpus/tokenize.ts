@@ -1,5 +1,6 @@
 import type { TokenSequence } from "@mistral-sae/contracts/mistral_sae/common/v1/tokens";
 import type { Document } from "@mistral-sae/corpus";
+import { InputError } from "@mistral-sae/tensor";
 import type { Peers } from "../peers/peers.ts";
 import type { TokenizedDocument } from "./chunk.ts";
 
@@ -7,6 +8,8 @@ import type { TokenizedDocument } from "./chunk.ts";
 const BATCH_DOCUMENTS = 256;
 const BATCH_CHARACTERS = 256 << 10;
 const BATCHES_IN_FLIGHT = 3;
+// A message takes 4 MiB.
+const LONGEST_TEXT_BYTES = (4 << 20) - 1_024;
 
 /** Documents with their ids, in order; a few batches are on their way at a time. */
 export async function* tokenizeDocuments(
@@ -44,10 +47,20 @@ export function specialTokens({ tokenIds, isSpecial }: Pick<TokenSequence, "toke
   return special;
 }
 
+/** @throws InputError for a text that no message can carry. */
+function requireShort({ text, file, line }: Document): void {
+  // No character takes more than three bytes for each of its UTF-16 units.
+  const bytes = 3 * text.length <= LONGEST_TEXT_BYTES ? 0 : Buffer.byteLength(text);
+  if (bytes > LONGEST_TEXT_BYTES) {
+    throw new InputError(`the document at line ${line} is too long to be tokenised in one piece; cut it into several`, { file, field: "text", got: `${bytes} bytes`, wanted: `at most ${LONGEST_TEXT_BYTES}` });
+  }
+}
+
 async function* batches(documents: AsyncIterable<Document>): AsyncIterable<readonly Document[]> {
   let batch: Document[] = [];
   let characters = 0;
   for await (const document of documents) {
+    requireShort(document);
     if (batch.length > 0 && characters + document.text.length > BATCH_CHARACTERS) {
       yield batch;
       batch = [];

@@ -1,9 +1,11 @@
+import type { MessageInitShape } from "@bufbuild/protobuf";
 import { FeatureIndexSchema, type IndexCorpusRequest, IndexCorpusRequestSchema } from "@mistral-sae/contracts/mistral_sae/feature_index/v1/feature_index";
 import type { Sae } from "@mistral-sae/contracts/mistral_sae/sae/v1/sae";
 import { defineJob, type Job, type JobContext } from "@mistral-sae/jobs";
 import { failedPrecondition, notFound, parseName } from "@mistral-sae/rpc";
 import { BlockLayout } from "../blocks/block-layout.ts";
 import { buildIndex, type BuildParts } from "../building/build-index.ts";
+import { orUnavailable } from "../clickhouse-away.ts";
 import type { Catalogue } from "../catalogue/catalogue.ts";
 import type { CorpusRecord, IndexRecord } from "../catalogue/records.ts";
 import type { CorpusStore } from "../corpus/store-corpus.ts";
@@ -13,6 +15,7 @@ import { announceIndex } from "../store/names.ts";
 import { T } from "../store/tables.ts";
 import { indexMessage } from "../wire/index-message.ts";
 import { type BlockSummary, encodeBlock, type EncodeParts } from "./encode-block.ts";
+import { tokenProgress, tokensOf } from "./token-progress.ts";
 
 /** What indexing works with. */
 export interface IndexJobParts extends BuildParts, EncodeParts {
@@ -43,38 +46,9 @@ export function indexJob(parts: IndexJobParts): Job {
     input: IndexCorpusRequestSchema,
     output: FeatureIndexSchema,
     shardsInParallel: parts.blocksInParallel,
-    plan: (input, ctx) => planIndex(parts, input, ctx),
-    run: async ({ block }, ctx) => {
-      const { index, stride } = planned(parts, ctx);
-      const report = tokenProgress(ctx, index);
-      try {
-        const summary = await encodeBlock(parts, index, { block, sampleStride: stride, signal: ctx.signal, encoded: (tokens) => report.add(tokens) });
-        report.keep(summary.nTokens);
-        return summary;
-      } finally {
-        report.end();
-      }
-    },
-    reduce: async (_, results, ctx) => {
-      const { index, ready } = planned(parts, ctx);
-      if (ready) return indexMessage(index, "ready");
-      const nActivations = results.reduce((sum, block) => sum + block.nActivations, 0);
-      const texts = await parts.vocabularies.texts(index.corpus.vocabularyId);
-      const nFeaturesAlive = await buildIndex(parts, index, { nBlocks: results.length, nActivations }, texts, ctx);
-      const counts = {
-        nSequences: index.nSequences,
-        nTokens: results.reduce((sum, block) => sum + block.nTokens, 0),
-        nSpecialTokens: results.reduce((sum, block) => sum + block.nSpecialTokens, 0),
-        nActivations,
-        nFeaturesAlive,
-      };
-      parts.catalogue.setIndexCounts(index.indexId, counts);
-      await announceIndex(parts.clickhouse, { ...index, ...counts });
-      parts.catalogue.setIndexState(index.indexId, "ready");
-      const built = parts.catalogue.index(index.id);
-      if (built === undefined) throw notFound(`indexes/${index.id}`, "was deleted while it was being built");
-      return indexMessage(built, "ready");
-    },
+    plan: (input, ctx) => orUnavailable(() => planIndex(parts, input, ctx)),
+    run: ({ block }, ctx) => orUnavailable(() => runBlock(parts, block, ctx)),
+    reduce: (_, results, ctx) => orUnavailable(() => finishIndex(parts, results, ctx)),
   });
 }
 
@@ -104,8 +78,36 @@ async function planIndex(parts: IndexJobParts, input: IndexCorpusRequest, ctx: C
   ctx.state.set("plan", { indexId: index.id, ready: same !== undefined, stride } satisfies Plan);
   if (same !== undefined) return [];
   catalogue.setIndexCounts(index.indexId, { nSequences, nTokens: nSequences === corpus.nSequences ? corpus.nTokens : 0, nSpecialTokens: 0, nActivations: 0, nFeaturesAlive: 0 });
-  ctx.progress({ stage: "encode", doneUnits: 0, totalUnits: Math.round((corpus.nTokens * nSequences) / corpus.nSequences), unit: "tokens" });
+  ctx.progress({ stage: "encode", doneUnits: 0, totalUnits: tokensOf(corpus, nSequences), unit: "tokens" });
   return Array.from({ length: blockSequences === 0 ? 0 : nBlocks }, (_, block) => ({ block }));
+}
+
+async function runBlock(parts: IndexJobParts, block: number, ctx: Ctx): Promise<BlockSummary> {
+  const { index, stride } = planned(parts, ctx);
+  const report = tokenProgress(ctx, index);
+  try {
+    const summary = await encodeBlock(parts, index, { block, sampleStride: stride, signal: ctx.signal, encoded: (tokens) => report.add(tokens) });
+    report.keep(summary.nTokens);
+    return summary;
+  } finally {
+    report.end();
+  }
+}
+
+async function finishIndex(parts: IndexJobParts, results: readonly BlockSummary[], ctx: Ctx): Promise<MessageInitShape<typeof FeatureIndexSchema>> {
+  const { index, ready } = planned(parts, ctx);
+  if (ready) return indexMessage(index, "ready");
+  const sum = (pick: (block: BlockSummary) => number) => results.reduce((total, block) => total + pick(block), 0);
+  const nActivations = sum((block) => block.nActivations);
+  const texts = await parts.vocabularies.texts(index.corpus.vocabularyId);
+  const nFeaturesAlive = await buildIndex(parts, index, { nBlocks: results.length, nActivations }, texts, ctx);
+  const counts = { nSequences: index.nSequences, nTokens: sum((block) => block.nTokens), nSpecialTokens: sum((block) => block.nSpecialTokens), nActivations, nFeaturesAlive };
+  parts.catalogue.setIndexCounts(index.indexId, counts);
+  await announceIndex(parts.clickhouse, { ...index, ...counts });
+  parts.catalogue.setIndexState(index.indexId, "ready");
+  const built = parts.catalogue.index(index.id);
+  if (built === undefined) throw notFound(`indexes/${index.id}`, "was deleted while it was being built");
+  return indexMessage(built, "ready");
 }
 
 function planned({ catalogue }: IndexJobParts, ctx: Ctx): { index: IndexRecord; ready: boolean; stride: number } {
@@ -138,29 +140,4 @@ async function sequencesWithin({ clickhouse }: IndexJobParts, { corpusId, nSeque
     { corpusId, maxTokens },
   );
   return Math.max(1, n);
-}
-
-/** Tokens of blocks under way, by operation; those of finished blocks are in the operation's state. */
-const underWay = new Map<string, number>();
-
-/** Reports the tokens encoded so far, those of other blocks included. */
-function tokenProgress(ctx: Ctx, { corpus, nSequences }: IndexRecord): { add(tokens: number): void; keep(tokens: number): void; end(): void } {
-  const totalUnits = Math.round((corpus.nTokens * nSequences) / corpus.nSequences);
-  const finished = () => (ctx.state.get("tokens") as number | undefined) ?? 0;
-  let mine = 0;
-  const count = (tokens: number) => {
-    mine += tokens;
-    const all = (underWay.get(ctx.name) ?? 0) + tokens;
-    if (all > 0) underWay.set(ctx.name, all);
-    else underWay.delete(ctx.name);
-    return all;
-  };
-  return {
-    add: (tokens) => {
-      const running = count(tokens);
-      ctx.progress({ stage: "encode", doneUnits: Math.min(totalUnits, finished() + running), totalUnits, unit: "tokens" });
-    },
-    keep: (tokens) => ctx.state.set("tokens", finished() + tokens),
-    end: () => void count(-mine),
-  };
 }

@@ -1,4 +1,5 @@
 import { Worker } from "node:worker_threads";
+import { SqlError } from "@mistral-sae/clickhouse";
 import type { DoneMessage, TaskMessage } from "./worker-side.ts";
 
 interface Waiting {
@@ -69,13 +70,13 @@ export class WorkerPool implements AsyncDisposable {
     if (this.#slots.length >= this.#size) return undefined;
     const slot: Slot = { worker: new Worker(this.#script, { workerData: this.#workerData }), current: undefined };
     slot.worker.unref();
-    slot.worker.on("message", ({ id, result, error }: DoneMessage) => {
+    slot.worker.on("message", ({ id, result, error, away }: DoneMessage) => {
       const current = slot.current;
       if (current?.id !== id) return;
       slot.current = undefined;
       slot.worker.unref();
       if (error === undefined) current.settle.resolve(result);
-      else current.settle.reject(error);
+      else current.settle.reject(away === true ? new SqlError(String(error), "connection", 0, "", { cause: error }) : error);
       this.#dispatch();
     });
     slot.worker.on("error", (error) => this.#lose(slot, error));

@@ -1,4 +1,5 @@
 import type { MessagePort } from "node:worker_threads";
+import { SqlError } from "@mistral-sae/clickhouse";
 
 /** A task on its way to a worker. */
 export interface TaskMessage {
@@ -11,6 +12,8 @@ export interface DoneMessage {
   readonly id: number;
   readonly result?: unknown;
   readonly error?: unknown;
+  /** Set when ClickHouse was away: an error's class does not cross threads. */
+  readonly away?: boolean;
 }
 
 /** A result, and the memory that goes with it instead of being copied. */
@@ -28,7 +31,7 @@ export function serveTasks(port: MessagePort | null, work: (task: never) => Task
         const { result, transfer = [] } = await work(task as never);
         port.postMessage({ id, result } satisfies DoneMessage, [...transfer]);
       } catch (error) {
-        port.postMessage({ id, error } satisfies DoneMessage);
+        port.postMessage({ id, error, away: error instanceof SqlError && error.failure === "connection" } satisfies DoneMessage);
       }
     })();
   });
