@@ -76,7 +76,7 @@ export class WorkerPool implements AsyncDisposable {
       slot.current = undefined;
       slot.worker.unref();
       if (error === undefined) current.settle.resolve(result);
-      else current.settle.reject(away === true ? new SqlError(String(error), "connection", 0, "", { cause: error }) : error);
+      else current.settle.reject(away === true ? new SqlError(error instanceof Error ? error.message : "ClickHouse is away", "connection", 0, "", { cause: error }) : error);
       this.#dispatch();
     });
     slot.worker.on("error", (error) => this.#lose(slot, error));
