@@ -52,6 +52,7 @@ const PORT_ATTEMPTS = 3;
 // A crash now and then is got over; one that comes back at once is a fault that somebody has to see.
 const MOST_RESTARTS = 20;
 const RESTART_WINDOW_MS = 60_000;
+const START_ATTEMPTS = 5;
 
 /**
  * Starts ClickHouse as a child process over a data folder and returns when it answers. A leftover of a parent that was
@@ -140,18 +141,25 @@ class EmbeddedServer implements ClickHouseServer {
   }
 
   async #restart(child: ServerChild, tell: (reason: Error) => void): Promise<void> {
-    const now = Date.now();
-    const recent = this.#restarts.filter((at) => now - at < RESTART_WINDOW_MS);
-    if (recent.length >= MOST_RESTARTS) {
-      tell(new Error(`ClickHouse ended by itself ${recent.length + 1} times within a minute (${child.lastWords})`));
-      return;
-    }
-    this.#restarts.push(now);
-    try {
-      this.#child = await ServerChild.start(this.#how);
-      this.#watch(this.#child, tell);
-    } catch (error) {
-      tell(new Error(`ClickHouse ended by itself (${child.lastWords}) and could not be started anew`, { cause: error }));
+    const { lastWords } = child;
+    for (let attempt = 1; !this.#stopping; attempt++) {
+      const now = Date.now();
+      const recent = this.#restarts.filter((at) => now - at < RESTART_WINDOW_MS);
+      if (recent.length >= MOST_RESTARTS) {
+        tell(new Error(`ClickHouse ended by itself ${recent.length + 1} times within a minute (${lastWords})`));
+        return;
+      }
+      this.#restarts.push(now);
+      try {
+        this.#child = await ServerChild.start(this.#how);
+        this.#watch(this.#child, tell);
+        return;
+      } catch (error) {
+        // What ended the server may end the next one while it is still starting.
+        if (attempt < START_ATTEMPTS) continue;
+        tell(new Error(`ClickHouse ended by itself (${lastWords}) and could not be started anew`, { cause: error }));
+        return;
+      }
     }
   }
 }

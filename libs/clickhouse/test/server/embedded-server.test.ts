@@ -100,6 +100,20 @@ describe("startEmbeddedServer", () => {
     }
   });
 
+  it("starts the server anew when its successor is killed while it is still starting", async () => {
+    const folder = folderForTest();
+    const { server, owner } = await start(folder);
+    const recorded = (): number => (JSON.parse(readFileSync(join(folder, "server.pid"), "utf8")) as { readonly server: readonly { readonly pid: number }[] }).server[0]?.pid ?? 0;
+    for (let round = 0; round < 2; round++) {
+      const pid = recorded();
+      process.kill(pid, "SIGKILL");
+      while (recorded() === pid) await sleep(2);
+    }
+    const answer = async (): Promise<unknown> => await owner.row("SELECT 1 AS one").catch(async () => await sleep(20).then(answer));
+    expect(await answer()).toEqual({ one: 1 });
+    expect(server.pid).toBe(recorded());
+  });
+
   it("says so when the server cannot be started anew", async () => {
     const folder = folderForTest();
     const { server } = await start(folder);
