@@ -111,7 +111,7 @@ describe("startEmbeddedServer", () => {
     }
     const answer = async (): Promise<unknown> => await owner.row("SELECT 1 AS one").catch(async () => await sleep(20).then(answer));
     expect(await answer()).toEqual({ one: 1 });
-    expect(server.pid).toBe(recorded());
+    await expect.poll(() => server.pid).toBe(recorded());
   });
 
   it("says so when the server cannot be started anew", async () => {
