@@ -1,4 +1,4 @@
-import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import { readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { isRunning, processIdentity, type ProcessIdentity } from "./process-identity.ts";
 
@@ -25,7 +25,9 @@ export class DataFolderInUse extends Error {
 export function writePidFile(path: string, ownerPid: number, pids: readonly number[]): void {
   const server = pids.map(processIdentity).filter((identity) => identity !== undefined);
   const owner = processIdentity(ownerPid) ?? { pid: ownerPid, started: "" };
-  writeFileSync(path, JSON.stringify({ server, owner } satisfies PidFile), { mode: 0o600 });
+  // Readers see the old file or the new one, also when this process is killed in between.
+  writeFileSync(`${path}.tmp`, JSON.stringify({ server, owner } satisfies PidFile), { mode: 0o600 });
+  renameSync(`${path}.tmp`, path);
 }
 
 export function removePidFile(path: string): void {
