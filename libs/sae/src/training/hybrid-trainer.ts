@@ -28,6 +28,7 @@ export class HybridTrainer implements TrainerPort {
   readonly shared: SharedTrainer;
   readonly #memory: TrainerMemory;
   readonly #worker: Worker;
+  readonly #exited: Promise<void>;
   readonly #waiting: Waiting[] = [];
   readonly #listeners: (() => void)[] = [];
   /** Slots that a step uses, or will use next. */
@@ -44,8 +45,9 @@ export class HybridTrainer implements TrainerPort {
     this.#memory = new TrainerMemory(shared);
     this.#worker = worker;
     worker.on("message", (reply: TrainerReply) => this.#answered(reply));
-    worker.on("error", (error) => this.#end(error));
-    worker.on("exit", () => this.#end(new Error("the trainer's thread has ended")));
+    worker.on("error", (error: Error) => this.#end(error));
+    // Never terminate(): cutting into onnxruntime's work, or into the thread's own end, aborts the whole process.
+    this.#exited = new Promise((resolve) => worker.once("exit", () => resolve(this.#end(new Error("the trainer's thread has ended")))));
   }
 
   /**
@@ -60,7 +62,7 @@ export class HybridTrainer implements TrainerPort {
     const worker = new Worker(new URL("trainer-thread.ts", import.meta.url), { workerData, name: "sae-trainer" });
     const [reply] = (await once(worker, "message")) as [TrainerReply];
     if (reply.kind === "ready") return new HybridTrainer(resolved, worker, reply.shared);
-    await worker.terminate();
+    await once(worker, "exit");
     throw reply.kind === "failed" ? errorOf(reply.error) : new Error(`the trainer's thread answered ${reply.kind} at its start`);
   }
 
@@ -107,13 +109,9 @@ export class HybridTrainer implements TrainerPort {
   }
 
   async close(): Promise<void> {
-    // The thread must not end while onnxruntime works on it: that would abort the process.
     await this.#settled().catch(() => undefined);
-    if (this.#ended === undefined) {
-      await this.#ask({ kind: "close" }, -1).catch(() => undefined);
-      this.#end(new Error("the trainer is closed"));
-    }
-    await this.#worker.terminate();
+    if (this.#ended === undefined) await this.#ask({ kind: "close" }, -1).catch(() => undefined);
+    await this.#exited;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -164,6 +162,7 @@ export class HybridTrainer implements TrainerPort {
   }
 
   #answered(reply: TrainerReply): void {
+    if (reply.kind === "closed") this.#ended = new Error("the trainer is closed");
     const waiting = this.#waiting.shift();
     if (waiting !== undefined && !this.#waiting.some(({ slot }) => slot === waiting.slot)) this.#busy.delete(waiting.slot);
     if (reply.kind === "failed") waiting?.reject(errorOf(reply.error));

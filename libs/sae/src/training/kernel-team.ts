@@ -64,12 +64,14 @@ export class KernelTeam {
     return sum;
   }
 
-  /** Ends the threads. */
+  /** Ends the threads and waits for their end. */
   async close(): Promise<void> {
     const { signals } = this.#control;
+    const exits = this.#workers.map((worker) => new Promise((resolve) => worker.once("exit", resolve)));
+    for (const worker of this.#workers) worker.ref();
     signals[Signal.phase] = stopPhase;
     Atomics.add(signals, Signal.sequence, 1);
     Atomics.notify(signals, Signal.sequence);
-    await Promise.all(this.#workers.map((worker) => worker.terminate()));
+    await Promise.all(exits);
   }
 }
