@@ -39,7 +39,7 @@ export class HybridTrainer implements TrainerPort {
   #nextSlot = 0;
   #ended: Error | undefined;
 
-  private constructor(config: ResolvedTrainerConfig, worker: Worker, shared: SharedTrainer) {
+  private constructor(config: ResolvedTrainerConfig, worker: Worker, exited: Promise<void>, shared: SharedTrainer) {
     this.config = config;
     this.shared = shared;
     this.#memory = new TrainerMemory(shared);
@@ -47,7 +47,7 @@ export class HybridTrainer implements TrainerPort {
     worker.on("message", (reply: TrainerReply) => this.#answered(reply));
     worker.on("error", (error: Error) => this.#end(error));
     // Never terminate(): cutting into onnxruntime's work, or into the thread's own end, aborts the whole process.
-    this.#exited = new Promise((resolve) => worker.once("exit", () => resolve(this.#end(new Error("the trainer's thread has ended")))));
+    this.#exited = exited.then(() => this.#end(new Error("the trainer's thread has ended")));
   }
 
   /**
@@ -60,9 +60,11 @@ export class HybridTrainer implements TrainerPort {
     checkInit(resolved, init);
     const workerData: TrainerThreadData = { config: resolved, init };
     const worker = new Worker(new URL("trainer-thread.ts", import.meta.url), { workerData, name: "sae-trainer" });
+    // Listened for from the start: a thread that fails can have ended before its message is looked at.
+    const exited = new Promise<void>((resolve) => worker.once("exit", () => resolve()));
     const [reply] = (await once(worker, "message")) as [TrainerReply];
-    if (reply.kind === "ready") return new HybridTrainer(resolved, worker, reply.shared);
-    await once(worker, "exit");
+    if (reply.kind === "ready") return new HybridTrainer(resolved, worker, exited, reply.shared);
+    await exited;
     throw reply.kind === "failed" ? errorOf(reply.error) : new Error(`the trainer's thread answered ${reply.kind} at its start`);
   }
 
