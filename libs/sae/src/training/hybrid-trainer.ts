@@ -62,7 +62,8 @@ export class HybridTrainer implements TrainerPort {
     const worker = new Worker(new URL("trainer-thread.ts", import.meta.url), { workerData, name: "sae-trainer" });
     // Listened for from the start: a thread that fails can have ended before its message is looked at.
     const exited = new Promise<void>((resolve) => worker.once("exit", () => resolve()));
-    const [reply] = (await once(worker, "message")) as [TrainerReply];
+    const reply = await Promise.race([once(worker, "message").then(([first]: TrainerReply[]) => first), exited]);
+    if (reply === undefined) throw new Error("the trainer's thread ended before it was ready");
     if (reply.kind === "ready") return new HybridTrainer(resolved, worker, exited, reply.shared);
     await exited;
     throw reply.kind === "failed" ? errorOf(reply.error) : new Error(`the trainer's thread answered ${reply.kind} at its start`);

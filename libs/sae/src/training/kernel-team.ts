@@ -26,13 +26,15 @@ export class KernelTeam {
   readonly #share: Share;
   readonly #control: Control;
   readonly #workers: readonly Worker[];
+  readonly #exits: readonly Promise<void>[];
 
-  private constructor(layout: TrainerLayout, memory: WebAssembly.Memory, kernels: Kernels, control: Control, workers: readonly Worker[]) {
+  private constructor(layout: TrainerLayout, memory: WebAssembly.Memory, kernels: Kernels, control: Control, workers: readonly Worker[], exits: readonly Promise<void>[]) {
     this.kernels = kernels;
     this.#control = control;
     this.args = control.args;
     this.#share = { kernels, layout, memory, args: control.args, thread: 0 };
     this.#workers = workers;
+    this.#exits = exits;
   }
 
   static async start(layout: TrainerLayout, memory: WebAssembly.Memory, module: WebAssembly.Module): Promise<KernelTeam> {
@@ -42,9 +44,11 @@ export class KernelTeam {
       const workerData: KernelThreadData = { module, memory, layout, control: control.buffer, thread };
       workers.push(new Worker(new URL("kernel-thread.ts", import.meta.url), { workerData, name: `sae-kernels-${thread}` }));
     }
+    // Listened for from the start: a thread that has ended by itself is not waited for at the close.
+    const exits = workers.map((worker) => new Promise<void>((resolve) => worker.once("exit", () => resolve())));
     await Promise.all(workers.map((worker) => once(worker, "message")));
     for (const worker of workers) worker.unref();
-    return new KernelTeam(layout, memory, instantiateKernels(module, memory), control, workers);
+    return new KernelTeam(layout, memory, instantiateKernels(module, memory), control, workers, exits);
   }
 
   /** Runs a phase on all threads and returns the sum of their results, added in the order of the threads. */
@@ -67,11 +71,10 @@ export class KernelTeam {
   /** Ends the threads and waits for their end. */
   async close(): Promise<void> {
     const { signals } = this.#control;
-    const exits = this.#workers.map((worker) => new Promise((resolve) => worker.once("exit", resolve)));
     for (const worker of this.#workers) worker.ref();
     signals[Signal.phase] = stopPhase;
     Atomics.add(signals, Signal.sequence, 1);
     Atomics.notify(signals, Signal.sequence);
-    await Promise.all(exits);
+    await Promise.all(this.#exits);
   }
 }
