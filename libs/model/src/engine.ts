@@ -175,6 +175,8 @@ export interface LogitsResult {
   /** [positions, topK], best first; empty without topK. */
   readonly topIds: Uint32Array;
   readonly topLogits: Float32Array;
+  /** [positions] ln Σ exp of each whole row; empty without topK. */
+  readonly logSumExp: Float64Array;
   readonly proofs: readonly EditProof[];
 }
 

@@ -2,6 +2,7 @@ import { topK as largest } from "@mistral-sae/tensor";
 import { residualPoint } from "../hooks/hook-name.ts";
 import type { Batch } from "../runtime/batch.ts";
 import type { ModelRuntime } from "../runtime/model-runtime.ts";
+import { logSumExp } from "../sampling/distribution.ts";
 import type { CommandHandlers } from "../worker/protocol.ts";
 import { proofsOf, unpackSequences } from "./sequences.ts";
 
@@ -30,6 +31,7 @@ export function scoreCommands(runtime: ModelRuntime): Pick<CommandHandlers, "sco
       const logits = new Float32Array(topK === undefined ? n * dVocab : 0);
       const topIds = new Uint32Array(topK === undefined ? 0 : n * topK);
       const topLogits = new Float32Array(topIds.length);
+      const scales = new Float64Array(topK === undefined ? 0 : n);
       const { rowsPerRun } = runtime.heads;
       for (let start = 0; start < n; start += rowsPerRun) {
         const count = Math.min(rowsPerRun, n - start);
@@ -40,9 +42,15 @@ export function scoreCommands(runtime: ModelRuntime): Pick<CommandHandlers, "sco
         }
         const part = await runtime.heads.logits(rows, count);
         if (topK === undefined) logits.set(part, start * dVocab);
-        else for (let i = 0; i < count; i++) largest(part.subarray(i * dVocab, (i + 1) * dVocab), topK, topIds, topLogits, (start + i) * topK);
+        else {
+          for (let i = 0; i < count; i++) {
+            const row = part.subarray(i * dVocab, (i + 1) * dVocab);
+            largest(row, topK, topIds, topLogits, (start + i) * topK);
+            scales[start + i] = logSumExp(row);
+          }
+        }
       }
-      return { positions, logits, topIds, topLogits, proofs: proofsOf(batch.edits)[0] ?? [] };
+      return { positions, logits, topIds, topLogits, logSumExp: scales, proofs: proofsOf(batch.edits)[0] ?? [] };
     },
   };
 }

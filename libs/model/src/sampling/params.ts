@@ -14,6 +14,8 @@ export interface SamplingParams {
   readonly presencePenalty: number;
   /** Subtracted for each occurrence among the generated tokens. */
   readonly frequencyPenalty: number;
+  /** [token, added to its logit before the penalties]; ids below dVocab. */
+  readonly logitBias?: readonly (readonly [number, number])[];
   /** Seed of the request's own stream, 0 to 2^64 − 1: step t of any slot with this seed draws the same number. */
   readonly seed: bigint;
   /** Log-probabilities of this many likeliest tokens a step, 0 to 20; above 0 the chosen token's is reported too. */

@@ -23,12 +23,13 @@ export function checkSampling(params: SamplingParams): void {
   check("repetitionPenalty", params.repetitionPenalty > 0 && params.repetitionPenalty < Infinity, "a number above 0");
   check("presencePenalty", Number.isFinite(params.presencePenalty), "a finite number");
   check("frequencyPenalty", Number.isFinite(params.frequencyPenalty), "a finite number");
+  check("logitBias", params.logitBias?.every(([token, bias]) => Number.isSafeInteger(token) && token >= 0 && Number.isFinite(bias)) !== false, "pairs of a token id and a finite number");
   check("seed", params.seed >= 0n && params.seed < 2n ** 64n, "0 to 2^64 - 1");
   check("nLogprobs", Number.isSafeInteger(params.nLogprobs) && params.nLogprobs >= 0 && params.nLogprobs <= mostLogprobs, `an integer from 0 to ${mostLogprobs}`);
 }
 
 /**
- * Chooses tokens from rows of logits. Order of the filters: penalties, temperature, top_k, top_p of what is left,
+ * Chooses tokens from rows of logits. Order of the filters: logit_bias, penalties, temperature, top_k, top_p of what is left,
  * min_p; then one uniform number picks from the rest, likeliest first. Owns scratch memory for one row.
  * Throws an Error when the logits are not finite.
  */
@@ -60,10 +61,11 @@ export class Sampler {
   }
 
   #penalise(logits: Float32Array, params: SamplingParams, history: TokenHistory): Float32Array {
-    const { repetitionPenalty, presencePenalty, frequencyPenalty } = params;
-    if (repetitionPenalty === 1 && presencePenalty === 0 && frequencyPenalty === 0) return logits;
+    const { repetitionPenalty, presencePenalty, frequencyPenalty, logitBias } = params;
+    if (repetitionPenalty === 1 && presencePenalty === 0 && frequencyPenalty === 0 && logitBias === undefined) return logits;
     const row = this.#penalised;
     row.set(logits);
+    if (logitBias !== undefined) for (const [token, bias] of logitBias) row[token] = row[token]! + bias;
     if (repetitionPenalty !== 1) {
       for (const token of new Set(history.tokens)) row[token] = row[token]! > 0 ? row[token]! / repetitionPenalty : row[token]! * repetitionPenalty;
     }

@@ -93,6 +93,14 @@ describe("Sampler", () => {
     expect(logits).toEqual(before);
   });
 
+  it("adds a bias to a token's logit, also for greedy choices", () => {
+    const { likeliest, other } = { likeliest: row.indexOf(Math.max(...row)), other: 11 };
+    expect(sampler.choose(row, greedy, noHistory, 0)).toBe(likeliest);
+    expect(sampler.choose(row, { ...greedy, logitBias: [[other, 100]] }, noHistory, 0)).toBe(other);
+    expect(draw({ logitBias: [[likeliest, -100]] }, 2000).has(likeliest)).toBe(false);
+    expect(row.indexOf(Math.max(...row))).toBe(likeliest);
+  });
+
   it("says so when logits are not finite", () => {
     expect(() => sampler.choose(new Float32Array(vocab).fill(Number.NaN), greedy, noHistory, 0)).toThrow("not finite");
   });
@@ -127,6 +135,7 @@ describe("checkSampling", () => {
     [{ presencePenalty: Number.NaN }, "presencePenalty"],
     [{ seed: 2n ** 64n }, "seed"],
     [{ nLogprobs: 21 }, "nLogprobs"],
+    [{ logitBias: [[1, Number.NaN]] }, "logitBias"],
   ])("refuses %o", (params, field) => {
     expect(() => {
       checkSampling({ ...greedy, ...params });

@@ -13,13 +13,14 @@ export interface GenerationParams {
 }
 
 const MOST_STOPS = 16;
+const MOST_BIASED = 1024;
 
 /**
  * A request's sampling with the model's defaults filled in and a seed drawn where none is given.
  *
  * @throws INVALID_ARGUMENT naming the field; TOKEN_LIMIT when prompt and max_tokens do not fit the context.
  */
-export function readSampling(message: SamplingMessage | undefined, defaults: GenerationDefaults, promptTokens: number, nCtx: number): GenerationParams {
+export function readSampling(message: SamplingMessage | undefined, defaults: GenerationDefaults, promptTokens: number, { nCtx, dVocab }: { readonly nCtx: number; readonly dVocab: number }): GenerationParams {
   const room = nCtx - promptTokens;
   if (room < 1) {
     throw invalidArgument("prompt", `got ${promptTokens} tokens, wanted at most ${nCtx - 1}, which leaves room for one more in the model's context`, "TOKEN_LIMIT");
@@ -51,10 +52,20 @@ export function readSampling(message: SamplingMessage | undefined, defaults: Gen
       repetitionPenalty: within("repetition_penalty", message?.repetitionPenalty ?? defaults.repetitionPenalty, 1e-3, 1e3),
       presencePenalty: within("presence_penalty", message?.presencePenalty ?? 0, -100, 100),
       frequencyPenalty: within("frequency_penalty", message?.frequencyPenalty ?? 0, -100, 100),
+      ...biasFields(message?.logitBias ?? {}, dVocab),
       seed: message?.seed ?? randomBytes(8).readBigUInt64LE(),
       nLogprobs,
     },
   };
+}
+
+/** The `logitBias` field, where there is any bias. @throws INVALID_ARGUMENT, TOKEN_OUT_OF_VOCAB for an id that is none. */
+function biasFields(biases: Readonly<Record<number, number>>, dVocab: number): Pick<SamplingParams, "logitBias"> {
+  const logitBias = Object.entries(biases).map(([token, bias]) => [Number(token), within(`logit_bias[${token}]`, bias, -100, 100)] as const);
+  if (logitBias.length > MOST_BIASED) throw invalidArgument("sampling.logit_bias", `got ${logitBias.length} ids, wanted at most ${MOST_BIASED}`);
+  const outside = logitBias.find(([token]) => token >= dVocab);
+  if (outside !== undefined) throw invalidArgument("sampling.logit_bias", `got token ${outside[0]}, wanted less than ${dVocab}`, "TOKEN_OUT_OF_VOCAB");
+  return logitBias.length === 0 ? {} : { logitBias };
 }
 
 function within(name: string, value: number, least: number, most: number): number {

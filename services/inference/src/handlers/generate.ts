@@ -64,7 +64,7 @@ async function plan(
   const resolved = variants.map(({ interventions }, i) => resolveInterventions(`variants[${i}].interventions`, interventions, context));
   const trace = readTrace(request.trace, context);
   const prompt = await readPrompt("prompt", request.prompt, model.reader, signal);
-  const params = readSampling(request.sampling, model.defaults, prompt.ids.length, info.nCtx);
+  const params = readSampling(request.sampling, model.defaults, prompt.ids.length, info);
   const placed = resolved.map((interventions) => {
     const list = placeInterventions(interventions, prompt, { specialIds, maxTokens: params.maxTokens });
     requireRows([list]);

@@ -88,9 +88,10 @@ function requireTop(topK: number, dVocab: number): void {
   if (topK > dVocab) throw invalidArgument("top_k", `got ${topK}, wanted at most ${dVocab}, the vocabulary`);
 }
 
-function topLogits({ positions, topIds, topLogits: logits }: LogitsResult, topK: number, tokenizer: Tokenizer): MessageInitShape<typeof TopLogitsSchema>[] {
+function topLogits({ positions, topIds, topLogits: logits, logSumExp }: LogitsResult, topK: number, tokenizer: Tokenizer): MessageInitShape<typeof TopLogitsSchema>[] {
   return Array.from(positions, (position, row) => ({
     position,
+    logSumExp: logSumExp[row] ?? Number.NaN,
     tokens: Array.from({ length: topK }, (_, i): Omit<TopLogits["tokens"][number], "$typeName"> => {
       const tokenId = topIds[row * topK + i] ?? 0;
       return { tokenId, logit: logits[row * topK + i] ?? Number.NaN, strToken: tokenizer.strToken(tokenId) };
