@@ -28,6 +28,16 @@ export class Fields {
     return new InputError(message, { file: this.#file, field: this.#prefix + name, got, wanted });
   }
 
+  /** The same fields, with values for those that the file leaves out; a `null` in the file stays. */
+  withDefaults(defaults: JsonObject): Fields {
+    return new Fields(this.#file, this.#prefix, { ...defaults, ...this.#values });
+  }
+
+  /** Whether the file gives the field a value other than `null`. */
+  has(name: string): boolean {
+    return this.#get(name) !== undefined;
+  }
+
   object(name: string): Fields | undefined {
     const value = this.#get(name);
     if (value === undefined) return undefined;
@@ -76,6 +86,11 @@ export class Fields {
     if (value === undefined) return undefined;
     if (!Array.isArray(value) || value.some((item) => typeof item !== "string")) throw this.error(name, "not a list of strings", value, "a list of strings");
     return value.map(String);
+  }
+
+  /** Names of the fields. */
+  names(): string[] {
+    return Object.keys(this.#values);
   }
 
   /** One non-negative integer or a list of them. */

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { readdir } from "node:fs/promises";
 import { join, relative } from "node:path";
-import { sha256File } from "@mistral-sae/tensor";
+import { InputError, sha256File } from "@mistral-sae/tensor";
 import { env } from "onnxruntime-node";
 import type { EngineInfo } from "../engine.ts";
 import type { ModelSource } from "./model-source.ts";
@@ -35,10 +35,18 @@ export async function describeModel(source: ModelSource): Promise<Omit<EngineInf
   };
 }
 
-/** SHA-256 over one line `{file sha256}  {name}` a file, by name: what `sha256sum` prints. */
+/**
+ * SHA-256 over one line `{file sha256}  {name}` a file, by name: what `sha256sum` prints. Throws InputError when a file
+ * is not the one that was written.
+ */
 async function modelDigest({ modelDir, weights }: ModelSource): Promise<string> {
   const paths = new Set([...weights.files, ...(await readdir(modelDir)).filter((name) => described.test(name)).map((name) => join(modelDir, name))]);
   const digest = createHash("sha256");
-  for (const path of [...paths].sort()) digest.update(`${await sha256File(path)}  ${relative(modelDir, path)}\n`);
+  for (const path of [...paths].sort()) {
+    const sha256 = await sha256File(path);
+    const wanted = weights.digests.get(path) ?? sha256;
+    if (sha256 !== wanted) throw new InputError("the file is damaged: its digest is not the one in config.json; remove the folder and quantise the model again", { file: path, field: "quantization_config.weights_digest", got: sha256, wanted });
+    digest.update(`${sha256}  ${relative(modelDir, path)}\n`);
+  }
   return digest.digest("hex");
 }

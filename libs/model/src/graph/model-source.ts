@@ -1,4 +1,6 @@
 import { readModelConfig, type ModelConfig } from "../config/model-config.ts";
+import { readQuantisation } from "../quantisation/format.ts";
+import { readQuantisedTable } from "../quantisation/quantised-weights.ts";
 import { rotaryTables, type RotaryTables } from "./rotary.ts";
 import { readWeightTable, type WeightTable } from "./weight-table.ts";
 
@@ -18,7 +20,8 @@ export interface ModelSource {
 /** Reads a model folder in the Hugging Face layout. Throws InputError when it is not a model that can be run. */
 export async function readModelSource(modelDir: string, maxContext = defaultMaxContext): Promise<ModelSource> {
   const config = await readModelConfig(modelDir);
-  const weights = await readWeightTable(modelDir, config);
+  const quantisation = await readQuantisation(modelDir);
+  const weights = quantisation === undefined ? await readWeightTable(modelDir, config) : await readQuantisedTable(modelDir, config, quantisation);
   const nCtx = Math.min(config.maxPositions, maxContext);
   return { modelDir, config, weights, rotary: rotaryTables(config, nCtx), nCtx };
 }

@@ -4,6 +4,8 @@ import { InputError, missingTensor, openWeights, type LocatedTensor } from "@mis
 import type { ModelConfig } from "../config/model-config.ts";
 import type { OnnxDataType } from "../onnx/data-type.ts";
 import type { ExternalLocation } from "../onnx/wire.ts";
+import type { QuantisedPrecision } from "../quantisation/format.ts";
+import type { QuantisedWeight } from "../quantisation/quantised-weights.ts";
 
 const storedTypes: Readonly<Record<string, OnnxDataType>> = { F32: "float32", F16: "float16", BF16: "bfloat16" };
 
@@ -44,7 +46,13 @@ export interface WeightTable {
   readonly files: readonly string[];
   readonly storedDtypes: readonly string[];
   readonly parameters: number;
+  /** How the projections are quantised; undefined where all weights are floats. */
+  readonly precision: QuantisedPrecision | undefined;
+  /** SHA-256, hex, that files are known to have, by path; empty where nothing was said of them. */
+  readonly digests: ReadonlyMap<string, string>;
   get(name: string): Weight;
+  /** A module of a quantised model, e.g. `model.layers.0.self_attn.qkv_proj`; undefined in a table of floats. */
+  quantised(module: string): QuantisedWeight | undefined;
 }
 
 /**
@@ -69,11 +77,14 @@ export async function readWeightTable(modelDir: string, config: ModelConfig): Pr
     files: weights.files,
     storedDtypes: [...types].sort(),
     parameters,
+    precision: undefined,
+    digests: new Map(),
     get(name) {
       const weight = found.get(name);
       if (weight === undefined) throw new Error(`weight ${name} is not in the table`);
       return weight;
     },
+    quantised: () => undefined,
   };
 }
 

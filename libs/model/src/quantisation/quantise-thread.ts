@@ -1,0 +1,82 @@
+import { createHash } from "node:crypto";
+import { openSync, readSync, writeSync } from "node:fs";
+import { parentPort, workerData } from "node:worker_threads";
+import { bytesOf, f32FromBytes } from "@mistral-sae/tensor";
+import { blocksOfRow, bytesOfRow, quantiseRows } from "./blocks.ts";
+import type { FileRange, QuantiseJob } from "./plan.ts";
+
+/** What a thread is started with. */
+export interface QuantiseThreadData {
+  /** File to write into. */
+  readonly target: string;
+}
+
+/** A piece of work done, or why not. */
+export type JobReply = { readonly digest: Uint8Array } | { readonly fault: { readonly file: string; readonly tensor: string; readonly message: string; readonly got: string; readonly wanted: string } } | { readonly error: string };
+
+const port = parentPort;
+if (port === null) throw new Error("this file runs in a worker thread");
+const { target } = workerData as QuantiseThreadData;
+const output = openSync(target, "r+");
+const inputs = new Map<string, number>();
+
+// Grown to the largest piece of work and used again for every other.
+let sourceBytes = new Uint8Array();
+let values = new Float32Array();
+let packed = new Uint8Array();
+let scales = new Float32Array();
+
+port.on("message", (job: QuantiseJob | undefined) => {
+  if (job === undefined) {
+    port.close();
+    return;
+  }
+  try {
+    port.postMessage(run(job));
+  } catch (error) {
+    port.postMessage({ error: error instanceof Error ? error.message : String(error) } satisfies JobReply);
+  }
+});
+port.postMessage("ready");
+
+function run({ tensor, from, rows, at }: QuantiseJob): JobReply {
+  if (sourceBytes.length < from.length) sourceBytes = new Uint8Array(from.length);
+  const bytes = sourceBytes.subarray(0, from.length);
+  const missing = read(from, bytes);
+  if (missing > 0) return { fault: { file: from.file, tensor, message: `tensor "${tensor}" ends too soon: the file was changed`, got: `${from.length - missing} bytes`, wanted: `${from.length} bytes` } };
+  const digest = createHash("sha256").update(bytes).digest();
+  if (rows === undefined) {
+    write(bytes, at);
+    return { digest };
+  }
+  const { dtype, k, format, scalesAt } = rows;
+  const count = from.length / (dtype === "F32" ? 4 : 2);
+  const n = count / k;
+  if (values.length < count) values = new Float32Array(count);
+  const packedBytes = n * bytesOfRow(k, format);
+  if (packed.length < packedBytes) packed = new Uint8Array(packedBytes);
+  const blocks = n * blocksOfRow(k, format.blockSize);
+  if (scales.length < blocks) scales = new Float32Array(blocks);
+  const bad = quantiseRows(f32FromBytes(dtype, bytes, values.subarray(0, count)), k, format, packed, scales);
+  if (bad >= 0) return { fault: { file: from.file, tensor, message: `tensor "${tensor}" holds a value that is not finite`, got: "NaN or an infinity", wanted: "finite weights" } };
+  write(packed.subarray(0, packedBytes), at);
+  write(bytesOf(scales.subarray(0, blocks)), scalesAt);
+  return { digest };
+}
+
+/** Bytes that the file lacks. */
+function read({ file, offset }: FileRange, bytes: Uint8Array): number {
+  const known = inputs.get(file);
+  const handle = known ?? openSync(file, "r");
+  if (known === undefined) inputs.set(file, handle);
+  for (let done = 0; done < bytes.length; ) {
+    const got = readSync(handle, bytes, done, bytes.length - done, offset + done);
+    if (got === 0) return bytes.length - done;
+    done += got;
+  }
+  return 0;
+}
+
+function write(bytes: Uint8Array, at: number): void {
+  for (let done = 0; done < bytes.length; ) done += writeSync(output, bytes, done, bytes.length - done, at + done);
+}
