@@ -1,0 +1,98 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { availableParallelism, cpus, loadavg, tmpdir } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { type Cell, cellShapes, timedCells } from "./cells.ts";
+import { Contenders, type Setup } from "./contenders.ts";
+import { type CellReport, takeTurns } from "./measure.ts";
+import { BenchModels } from "./models.ts";
+import { tableRows, tableHead } from "./report.ts";
+import { type Contender, precisions } from "./work.ts";
+
+/** `bench inference`: the engine and its peers, taking turns at the same work. */
+export async function runInferenceBench(args: readonly string[]): Promise<void> {
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      shapes: { type: "string", default: cellShapes.join(",") },
+      cells: { type: "string", default: "" },
+      precisions: { type: "string", default: precisions.join(",") },
+      peers: { type: "string", default: "llama.cpp,transformers" },
+      rounds: { type: "string", default: "5" },
+      threads: { type: "string", default: "2" },
+      models: { type: "string" },
+      python: { type: "string" },
+      "llama-bench": { type: "string" },
+      json: { type: "boolean", default: false },
+    },
+  });
+  const rounds = wholeNumber("--rounds", values.rounds);
+  const threads = wholeNumber("--threads", values.threads);
+  const shapes = oneOf("--shapes", values.shapes, cellShapes);
+  const wantedPrecisions = oneOf("--precisions", values.precisions, precisions);
+  const patterns = values.cells === "" ? [] : values.cells.split(",");
+  const cells = timedCells().filter(({ id, shape, precision }) => shapes.includes(shape) && wantedPrecisions.includes(precision) && (patterns.length === 0 || patterns.some((part) => id.split("/").includes(part) || id === part)));
+  if (cells.length === 0) throw new Error(`--cells: got "${values.cells}", wanted some of ${[...new Set(timedCells().map(({ id }) => id.split("/")[1]))].join(", ")}`);
+  const folder = values.models ?? (await mkdtemp(join(tmpdir(), "bench-inference-")));
+  try {
+    const setup: Setup = {
+      models: new BenchModels(folder),
+      threads,
+      python: given(values.python, "MISTRAL_SAE_BENCH_PYTHON"),
+      llamaBench: given(values["llama-bench"], "MISTRAL_SAE_BENCH_LLAMA_BENCH"),
+      peers: new Set(oneOf("--peers", values.peers, ["llama.cpp", "transformers", ""] as const)),
+    };
+    if (!values.json) console.log(tableHead(threads));
+    const reports: CellReport[] = [];
+    for (const group of groups(cells)) {
+      for await (const report of runGroup(group, setup, rounds)) {
+        reports.push(report);
+        if (!values.json) console.log(tableRows(report));
+      }
+    }
+    const machine = { cpu: cpus()[0]?.model ?? "unknown", cores: availableParallelism(), threads, loadavg: loadavg()[0] };
+    if (values.json) console.log(JSON.stringify({ machine, cells: reports }, undefined, 2));
+  } finally {
+    if (values.models === undefined) await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** Cells of one model and precision, which share their contenders. */
+function groups(cells: readonly Cell[]): Cell[][] {
+  return [...Map.groupBy(cells, ({ shape, precision }) => `${shape} ${precision}`).values()];
+}
+
+async function* runGroup(cells: readonly Cell[], setup: Setup, rounds: number): AsyncGenerator<CellReport> {
+  const [{ shape, precision }] = cells as [Cell];
+  let contenders: Contenders;
+  try {
+    contenders = await Contenders.start(setup, shape, precision);
+  } catch (error) {
+    for (const { id } of cells) yield { id, figures: [], ratios: [], missing: [error instanceof Error ? error.message : String(error)] };
+    return;
+  }
+  await using all = contenders;
+  for (const cell of cells) {
+    const peers = new Map<string, Contender | string>();
+    for (const { peer } of cell.rivals) if (peer !== undefined) peers.set(peer, await all.peer(peer));
+    yield await takeTurns(cell, all.engine, (peer) => peers.get(peer) ?? "unknown", rounds);
+  }
+}
+
+function given(option: string | undefined, variable: string): string | undefined {
+  return [option, process.env[variable]].find((value) => value !== undefined && value !== "");
+}
+
+function oneOf<T extends string>(option: string, text: string, known: readonly T[]): T[] {
+  return text.split(",").map((part) => {
+    const found = known.find((name) => name === part);
+    if (found === undefined) throw new Error(`${option}: got "${part}", wanted some of ${known.join(", ")}`);
+    return found;
+  });
+}
+
+function wholeNumber(option: string, text: string): number {
+  const value = Number(text);
+  if (!Number.isSafeInteger(value) || value < 1) throw new Error(`${option}: got "${text}", wanted a whole number of at least 1`);
+  return value;
+}

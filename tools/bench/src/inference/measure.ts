@@ -1,0 +1,84 @@
+import type { Cell } from "./cells.ts";
+import { tokensOf, type Contender, type Turn, type Work } from "./work.ts";
+
+/** One entrant's turns, summed up. */
+export interface Figures {
+  readonly name: string;
+  readonly version: string;
+  readonly turns: number;
+  readonly wall_ms_median: number;
+  readonly cpu_ms_median: number | undefined;
+  readonly tokens_per_second: number;
+}
+
+/** How a rival stands to the engine: above 1 the engine is the faster. */
+export interface Ratio {
+  readonly rival: string;
+  /** Rival's median wall time over the engine's. */
+  readonly ratio: number;
+  /** Least and largest of the single rounds. */
+  readonly lowest: number;
+  readonly highest: number;
+  readonly wanted: number | undefined;
+}
+
+export interface CellReport {
+  readonly id: string;
+  readonly figures: readonly Figures[];
+  readonly ratios: readonly Ratio[];
+  readonly missing: readonly string[];
+}
+
+interface Entrant {
+  readonly name: string;
+  readonly contender: Contender;
+  readonly work: Work;
+  readonly wanted: number | undefined;
+  readonly turns: Turn[];
+}
+
+const warmUps = 1;
+
+/** Lets the engine and its rivals take turns, one each a round. `of` gives a peer, or why there is none. */
+export async function takeTurns(cell: Cell, engine: Contender, of: (peer: string) => Contender | string, rounds: number): Promise<CellReport> {
+  const entrants: Entrant[] = [{ name: engine.name, contender: engine, work: cell.work, wanted: undefined, turns: [] }];
+  const missing: string[] = [];
+  for (const { name, peer, work, wanted } of cell.rivals) {
+    const contender = peer === undefined ? engine : of(peer);
+    if (typeof contender === "string") missing.push(`${name}: ${contender}`);
+    else entrants.push({ name, contender, work, wanted, turns: [] });
+  }
+  for (let round = -warmUps; round < rounds; round++) {
+    for (const { contender, work, turns } of entrants) {
+      const turn = await contender.run(work);
+      if (round >= 0) turns.push(turn);
+    }
+  }
+  const [ours, ...others] = entrants as [Entrant, ...Entrant[]];
+  return { id: cell.id, figures: entrants.map(figuresOf), ratios: others.map((other) => ratioOf(ours, other)), missing };
+}
+
+function figuresOf({ name, contender, work, turns }: Entrant): Figures {
+  const wall = median(turns.map(({ wallMs }) => wallMs));
+  const cpu = turns.flatMap(({ cpuMs }) => (cpuMs === undefined ? [] : [cpuMs]));
+  return {
+    name,
+    version: contender.version,
+    turns: turns.length,
+    wall_ms_median: wall,
+    cpu_ms_median: cpu.length === 0 ? undefined : median(cpu),
+    tokens_per_second: (tokensOf(work) / wall) * 1000,
+  };
+}
+
+function ratioOf(ours: Entrant, other: Entrant): Ratio {
+  const rounds = other.turns.map(({ wallMs }, i) => wallMs / ours.turns[i]!.wallMs);
+  const wall = ({ turns }: Entrant): number => median(turns.map(({ wallMs }) => wallMs));
+  return { rival: other.name, ratio: wall(other) / wall(ours), lowest: Math.min(...rounds), highest: Math.max(...rounds), wanted: other.wanted };
+}
+
+export function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
+}

@@ -1,0 +1,54 @@
+import { execFile } from "node:child_process";
+import { access, rename, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { demoModelDir } from "@mistral-sae/demo-model";
+import type { CellShape } from "./cells.ts";
+import { makeModel } from "./make-model.ts";
+import { modelShapes } from "./shapes.ts";
+import type { Precision } from "./work.ts";
+
+const run = promisify(execFile);
+const toGguf = fileURLToPath(new URL("../../peers/inference/to_gguf.py", import.meta.url));
+const ggufNames: Readonly<Record<Precision, string>> = { f32: "f32", q8: "q8_0", q4: "q4_0" };
+
+/** Models of the bench in one folder, each made when it is first asked for. */
+export class BenchModels {
+  readonly #folder: string;
+
+  constructor(folder: string) {
+    this.#folder = folder;
+  }
+
+  /** A model folder in the Hugging Face layout. */
+  async folder(shape: CellShape): Promise<string> {
+    if (shape === "demo") return demoModelDir;
+    const folder = join(this.#folder, shape);
+    if (!(await exists(folder))) await whole(folder, (path) => makeModel(path, modelShapes[shape]));
+    return folder;
+  }
+
+  /** The same weights as a GGUF file. Needs a Python with gguf, safetensors and torch. */
+  async gguf(shape: CellShape, precision: Precision, python: string): Promise<string> {
+    const file = join(this.#folder, `${shape}.${ggufNames[precision]}.gguf`);
+    const model = await this.folder(shape);
+    if (!(await exists(file))) await whole(file, (path) => run(python, [toGguf, model, path, ggufNames[precision]]));
+    return file;
+  }
+}
+
+/** What breaks off midway must not be taken for whole by the next run. */
+async function whole(path: string, make: (path: string) => Promise<unknown>): Promise<void> {
+  const unfinished = `${path}.unfinished`;
+  await rm(unfinished, { recursive: true, force: true });
+  await make(unfinished);
+  await rename(unfinished, path);
+}
+
+async function exists(path: string): Promise<boolean> {
+  return await access(path).then(
+    () => true,
+    () => false,
+  );
+}
