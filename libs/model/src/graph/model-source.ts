@@ -17,11 +17,11 @@ export interface ModelSource {
   readonly nCtx: number;
 }
 
-/** Reads a model folder in the Hugging Face layout. Throws InputError when it is not a model that can be run. */
+/** Reads a model folder, in the Hugging Face layout or in Mistral's own. Throws InputError when it is not a model that can be run. */
 export async function readModelSource(modelDir: string, maxContext = defaultMaxContext): Promise<ModelSource> {
   const config = await readModelConfig(modelDir);
-  const quantisation = await readQuantisation(modelDir);
+  const quantisation = config.layout === "consolidated" ? undefined : await readQuantisation(modelDir);
   const weights = quantisation === undefined ? await readWeightTable(modelDir, config) : await readQuantisedTable(modelDir, config, quantisation);
   const nCtx = Math.min(config.maxPositions, maxContext);
-  return { modelDir, config, weights, rotary: rotaryTables(config, nCtx), nCtx };
+  return { modelDir, config: { ...config, tiedEmbeddings: weights.tiedEmbeddings }, weights, rotary: rotaryTables(config, nCtx), nCtx };
 }

@@ -1,11 +1,12 @@
-import { realpath } from "node:fs/promises";
-import { basename, dirname } from "node:path";
+import { basename } from "node:path";
 import { InputError, missingTensor, openWeights, type LocatedTensor } from "@mistral-sae/tensor";
 import type { ModelConfig } from "../config/model-config.ts";
 import type { OnnxDataType } from "../onnx/data-type.ts";
 import type { ExternalLocation } from "../onnx/wire.ts";
 import type { QuantisedPrecision } from "../quantisation/format.ts";
 import type { QuantisedWeight } from "../quantisation/quantised-weights.ts";
+import { weightFolder } from "./weight-folder.ts";
+import { storedNames } from "./weight-layout.ts";
 
 const storedTypes: Readonly<Record<string, OnnxDataType>> = { F32: "float32", F16: "float16", BF16: "bfloat16" };
 
@@ -15,9 +16,14 @@ export interface Weight {
   readonly type: OnnxDataType;
   readonly shape: readonly number[];
   readonly at: ExternalLocation;
+  /**
+   * Heads of queries or keys whose rotary pairs lie side by side, as in Mistral's own layout: rows [heads, dHead / 2, 2].
+   * Graphs use them as [heads, 2, dHead / 2], the order of all other models.
+   */
+  readonly interleavedHeads?: number;
 }
 
-/** Names of the weights of a model in the Hugging Face layout. */
+/** Names of the weights of a text model in the Hugging Face layout, whatever the files call them. */
 export const weightNames = {
   embedding: "model.embed_tokens.weight",
   finalNorm: "model.norm.weight",
@@ -46,6 +52,8 @@ export interface WeightTable {
   readonly files: readonly string[];
   readonly storedDtypes: readonly string[];
   readonly parameters: number;
+  /** The head is the embedding table: the configuration says so and the files hold no head. */
+  readonly tiedEmbeddings: boolean;
   /** How the projections are quantised; undefined where all weights are floats. */
   readonly precision: QuantisedPrecision | undefined;
   /** SHA-256, hex, that files are known to have, by path; empty where nothing was said of them. */
@@ -60,15 +68,18 @@ export interface WeightTable {
  * transformers does. Throws InputError for a missing tensor, a wrong shape, or a type that cannot be computed with.
  */
 export async function readWeightTable(modelDir: string, config: ModelConfig): Promise<WeightTable> {
-  await using weights = await openWeights(modelDir);
+  await using weights = await openWeights(modelDir, config.layout === "consolidated" ? "consolidated" : "model");
   const found = new Map<string, Weight>();
   const types = new Set<string>();
-  const resolved = await resolveFiles(weights.files);
+  const resolved = await weightFolder(weights.files);
+  const stored = storedNames(config, weights.tensors, weightNames.embedding);
+  const tiedEmbeddings = config.tiedEmbeddings && !weights.tensors.has(stored(weightNames.head));
   let parameters = 0;
-  for (const [name, shape] of wantedShapes(config)) {
-    const tensor = weights.tensors.get(name);
-    if (tensor === undefined) throw missingTensor(name, modelDir, weights.tensors);
-    found.set(name, checked(tensor, shape, resolved.names));
+  for (const [name, shape] of wantedShapes({ ...config, tiedEmbeddings })) {
+    const tensor = weights.tensors.get(stored(name));
+    if (tensor === undefined) throw missingTensor(stored(name), modelDir, weights.tensors);
+    const heads = config.layout === "consolidated" ? rotatedHeads(name, config) : undefined;
+    found.set(name, { ...checked(tensor, shape, resolved.names), ...(heads === undefined ? {} : { interleavedHeads: heads }) });
     types.add(tensor.dtype);
     parameters += shape.reduce((product, size) => product * size, 1);
   }
@@ -77,6 +88,7 @@ export async function readWeightTable(modelDir: string, config: ModelConfig): Pr
     files: weights.files,
     storedDtypes: [...types].sort(),
     parameters,
+    tiedEmbeddings,
     precision: undefined,
     digests: new Map(),
     get(name) {
@@ -95,6 +107,12 @@ function checked(tensor: LocatedTensor, shape: readonly number[], names: Readonl
     throw new InputError(`tensor "${tensor.name}" has the wrong shape for config.json`, { file: tensor.file, field: tensor.name, got: `[${tensor.shape.join(", ")}]`, wanted: `[${shape.join(", ")}]` });
   }
   return { name: tensor.name, type, shape, at: { file: names.get(tensor.file) ?? basename(tensor.file), offset: tensor.offset, length: tensor.length } };
+}
+
+/** Heads of a weight whose output is rotated. */
+function rotatedHeads(name: string, config: ModelConfig): number | undefined {
+  if (name.endsWith(".q_proj.weight")) return config.nHeads;
+  return name.endsWith(".k_proj.weight") ? config.nKeyValueHeads : undefined;
 }
 
 function* wantedShapes(config: ModelConfig): Generator<readonly [string, readonly number[]]> {
@@ -116,20 +134,4 @@ function* wantedShapes(config: ModelConfig): Generator<readonly [string, readonl
   }
   yield [weightNames.finalNorm, [dModel]];
   if (!config.tiedEmbeddings) yield [weightNames.head, [dVocab, dModel]];
-}
-
-/**
- * onnxruntime refuses weight files outside the session's folder, and symlinks that lead out of it. A hub cache links
- * each file into one folder of blobs, so the links are followed first; all of them must end in one folder.
- */
-async function resolveFiles(files: readonly string[]): Promise<{ folder: string; names: ReadonlyMap<string, string> }> {
-  const names = new Map<string, string>();
-  let folder: string | undefined;
-  for (const file of files) {
-    const real = await realpath(file);
-    folder ??= dirname(real);
-    if (dirname(real) !== folder) throw new InputError("the weight files lie in different folders", { file, got: dirname(real), wanted: folder });
-    names.set(file, basename(real));
-  }
-  return { folder: folder ?? ".", names };
 }

@@ -65,6 +65,7 @@ export async function readQuantisedTable(modelDir: string, config: ModelConfig, 
     files: weights.files,
     storedDtypes: [...types].sort(),
     parameters,
+    tiedEmbeddings: config.tiedEmbeddings,
     precision: quantisation.precision,
     digests: new Map([[file, quantisation.weightsDigest]]),
     get(name) {

@@ -44,7 +44,7 @@ export class ReferenceModel {
     };
     keep(0);
     for (let layer = 0; layer < nLayers; layer++) {
-      rows = this.#layer(get, `model.layers.${layer}`, rows);
+      rows = this.#layer(get, layer, rows);
       keep(layer + 1);
     }
     return { logits: rows.map((row) => this.head(row)), residuals };
@@ -61,8 +61,10 @@ export class ReferenceModel {
     return row.map((x, i) => x * scale * weight[i]!);
   }
 
-  #layer(get: Matrix, prefix: string, rows: readonly (readonly number[])[]): number[][] {
-    const { nHeads, nKeyValueHeads, dHead, slidingWindow } = this.config;
+  #layer(get: Matrix, layer: number, rows: readonly (readonly number[])[]): number[][] {
+    const { nHeads, nKeyValueHeads, dHead } = this.config;
+    const slidingWindow = this.config.slidingWindows[layer];
+    const prefix = `model.layers.${layer}`;
     const normed = rows.map((row) => this.#norm(row, get(`${prefix}.input_layernorm.weight`).values));
     const project = (name: string): number[][] => normed.map((row) => multiply(get(`${prefix}.self_attn.${name}_proj.weight`), row));
     const query = project("q").map((row, position) => this.#rotate(row, position));
@@ -95,11 +97,11 @@ export class ReferenceModel {
   }
 
   #rotate(row: readonly number[], position: number): number[] {
-    const { dHead, ropeTheta } = this.config;
+    const { dHead, rope } = this.config;
     const half = dHead / 2;
     return row.map((x, i) => {
       const within = i % dHead;
-      const angle = position * ropeTheta ** (-(2 * (within % half)) / dHead);
+      const angle = position * rope.theta ** (-(2 * (within % half)) / dHead);
       const partner = within < half ? -row[i + half]! : row[i - half]!;
       return x * Math.cos(angle) + partner * Math.sin(angle);
     });

@@ -5,9 +5,6 @@ import type { Tensor } from "../tensor.ts";
 import { duplicateKey } from "./json-keys.ts";
 import { type LocatedTensor, missingTensor, openSafetensors, type ReadF32Options, type ReadOptions, type SafetensorsFile, type TensorSource } from "./reader.ts";
 
-const SINGLE_FILE = "model.safetensors";
-const INDEX_FILE = "model.safetensors.index.json";
-
 /** The weights of a model folder, in one file or in shards. Owns its file handles until `close`. */
 export class Weights implements TensorSource {
   readonly folder: string;
@@ -48,16 +45,18 @@ export class Weights implements TensorSource {
 }
 
 /**
- * Opens a model folder's weights: `model.safetensors`, or the shards that `model.safetensors.index.json` names.
+ * Opens a model folder's weights: `{name}.safetensors`, or the shards that `{name}.safetensors.index.json` names.
  * Throws InputError when neither is there, or when index and shards disagree.
  */
-export async function openWeights(folder: string): Promise<Weights> {
-  if (await exists(join(folder, SINGLE_FILE))) {
-    const file = await openSafetensors(join(folder, SINGLE_FILE));
+export async function openWeights(folder: string, name = "model"): Promise<Weights> {
+  const single = `${name}.safetensors`;
+  if (await exists(join(folder, single))) {
+    const file = await openSafetensors(join(folder, single));
     return new Weights(folder, new Map([[file.path, file]]), file.tensors);
   }
-  const indexPath = join(folder, INDEX_FILE);
-  if (!(await exists(indexPath))) throw new InputError("the folder holds no weights", { file: folder, wanted: `${SINGLE_FILE} or ${INDEX_FILE}` });
+  const indexFile = `${single}.index.json`;
+  const indexPath = join(folder, indexFile);
+  if (!(await exists(indexPath))) throw new InputError("the folder holds no weights", { file: folder, wanted: `${single} or ${indexFile}` });
   const shardOf = await readIndex(indexPath);
   const shards = new Map<string, SafetensorsFile>();
   try {

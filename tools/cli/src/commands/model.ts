@@ -51,8 +51,9 @@ async function inspect({ output }: Context, folder: string): Promise<void> {
     d_vocab: info.dVocab,
     max_position_embeddings: config.maxPositions,
     n_ctx: info.nCtx,
-    sliding_window: config.slidingWindow ?? null,
-    rope_theta: config.ropeTheta,
+    sliding_windows: config.slidingWindows.map((window) => window ?? null),
+    rope_theta: config.rope.theta,
+    rope_scaling: config.rope.scaling,
     rms_norm_eps: config.normEpsilon,
     tie_word_embeddings: config.tiedEmbeddings,
     bos_token_id: info.bosTokenId ?? null,
@@ -77,13 +78,19 @@ function inspectionText({ config, weights }: ModelSource, info: Omit<EngineInfo,
     ["d_mlp", info.dMlp],
     ["vocabulary", `${formatCount(info.dVocab)}${config.tiedEmbeddings ? ", head tied to the embedding" : ""}`],
     ["context", `${formatCount(config.maxPositions)}${info.nCtx < config.maxPositions ? `, ${formatCount(info.nCtx)} by default` : ""}`],
-    ["sliding window", config.slidingWindow === undefined ? "none" : formatCount(config.slidingWindow)],
-    ["rope theta", formatNumber(config.ropeTheta)],
+    ["sliding window", windowsText(config.slidingWindows)],
+    ["rope theta", `${formatNumber(config.rope.theta)}${config.rope.scaling.kind === "default" ? "" : `, scaled as ${config.rope.scaling.kind}`}`],
     ["parameters", formatCount(info.parameters)],
     ["weights", `${info.storedDtypes.join(", ")} in ${weights.files.length === 1 ? "one file" : `${weights.files.length} files`}; ${formatBytes(bytes)} when computed in f32`],
     ["hooks", `blocks.0 to ${info.nLayers - 1}: hook_resid_pre, hook_resid_post`],
     ["digest", info.digest],
   ]);
+}
+
+function windowsText(windows: readonly (number | undefined)[]): string {
+  const distinct = [...new Set(windows)];
+  const texts = distinct.map((window) => (window === undefined ? "none" : formatCount(window)));
+  return texts.length === 1 ? texts.join() : `${texts.join(" and ")}, by layer`;
 }
 
 async function logits({ output, signal }: Context, options: LogitsOptions): Promise<void> {
