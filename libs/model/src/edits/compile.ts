@@ -1,17 +1,16 @@
 import { residualPoint } from "../hooks/hook-name.ts";
 import type { SaeRuntime } from "../sae/sae-runtime.ts";
-import type { CompiledEdits, CompiledStep, FeatureStep } from "./compiled.ts";
 import type { Direction, Edit, FeatureEdit, VectorEdit } from "./edit.ts";
+import { compileGate, type ConditionContext, type Probe } from "./conditions.ts";
 import { fault } from "./fault.ts";
 import { activationFormula } from "./feature-formulas.ts";
+import { FeatureGroup, type FeatureStep } from "./feature-group.ts";
+import type { CompiledEdits, CompiledStep } from "./steps.ts";
 import { add, addFraction, length, normScaledAdd, orthogonal, projectionCap, replace, swap, unit, type RowFormula } from "./vector-formulas.ts";
 
 /** What edits refer to. */
-export interface EditContext {
-  readonly nLayers: number;
+export interface EditContext extends ConditionContext {
   readonly dModel: number;
-  /** Throws InputError for a name that is not loaded. */
-  sae(name: string): SaeRuntime;
 }
 
 /**
@@ -20,16 +19,28 @@ export interface EditContext {
  */
 export function compileEdits(edits: readonly Edit[], context: EditContext): CompiledEdits {
   const steps = new Map<number, CompiledStep[]>();
-  for (const [index, edit] of edits.entries()) {
+  const probes: Probe[] = [];
+  const gates = edits.map((edit, index) => {
     const point = residualPoint(edit.hook, context.nLayers, `edit ${edit.id}: hook`);
     checkSchedule(edit);
     const list = steps.get(point) ?? [];
     steps.set(point, list);
     if ("direction" in edit) list.push({ kind: "vector", index, formula: vectorFormula(edit, context) });
-    else if (edit.method === "reconstruct") joinGroup(list, context.sae(edit.sae), [], [index], edit);
-    else joinGroup(list, context.sae(edit.sae), [featureStep(edit, index, context.sae(edit.sae))], [], edit);
-  }
-  return { edits, steps, points: [...steps.keys()].sort((a, b) => a - b) };
+    else if (edit.method === "reconstruct") groupOf(list, context.sae(edit.sae)).addReconstruct(index);
+    else groupOf(list, context.sae(edit.sae)).add(featureStep(edit, index, context.sae(edit.sae)));
+    return compileGate(edit, index, point, context, probes);
+  });
+  const points = new Set([...steps.keys(), ...probes.map(({ point }) => point)]);
+  return { edits, steps, points: [...points].sort((a, b) => a - b), gates, probes };
+}
+
+/** The group that an edit by this SAE joins: the one before it in the list, or a new one. */
+function groupOf(list: CompiledStep[], sae: SaeRuntime): FeatureGroup {
+  const last = list.at(-1);
+  if (last?.kind === "features" && last.sae === sae) return last;
+  const group = new FeatureGroup(sae);
+  list.push(group);
+  return group;
 }
 
 function checkSchedule(edit: Edit): void {
@@ -39,17 +50,6 @@ function checkSchedule(edit: Edit): void {
   if (edit.method === "projection_cap" || edit.method === "swap" || edit.method === "ablate" || edit.method === "reconstruct" || edit.method === "feature_clamp") {
     throw fault(edit, "schedule", `${edit.method} has no strength to move`, `${schedule.length} factors`, "none");
   }
-}
-
-function joinGroup(list: CompiledStep[], sae: SaeRuntime, features: readonly FeatureStep[], reconstruct: readonly number[], edit: Edit): void {
-  const last = list.at(-1);
-  if (last?.kind !== "features" || last.sae !== sae) {
-    list.push({ kind: "features", sae, features, reconstruct });
-    return;
-  }
-  const twice = features.find((step) => edit.method === "feature_set" && last.features.some((other) => other.feature === step.feature && other.set));
-  if (twice !== undefined) throw fault(edit, "feature", "one feature is set twice at one hook", twice.feature, "a feature once");
-  list[list.length - 1] = { ...last, features: [...last.features, ...features], reconstruct: [...last.reconstruct, ...reconstruct] };
 }
 
 function featureStep(edit: FeatureEdit, index: number, sae: SaeRuntime): FeatureStep {
@@ -63,7 +63,7 @@ function featureStep(edit: FeatureEdit, index: number, sae: SaeRuntime): Feature
     refuse(edit, "min", edit.min);
     refuse(edit, "max", edit.max);
   }
-  return { index, feature: edit.feature, formula: activationFormula(edit), keepErrorTerm: edit.keepErrorTerm ?? true, set: edit.method === "feature_set" };
+  return { index, feature: edit.feature, formula: activationFormula(edit), keepErrorTerm: edit.keepErrorTerm ?? true };
 }
 
 function vectorFormula(edit: VectorEdit, context: EditContext): RowFormula {

@@ -23,6 +23,29 @@ export interface EditBase {
    * ORTHOGONAL and FEATURE_SCALE move from their neutral value: 1 + (s − 1) g(t). Absent: 1 throughout.
    */
   readonly schedule?: Float32Array;
+  /** Tests of features at each row that is selected; those of one action must all hold for it. */
+  readonly conditions?: readonly EditCondition[];
+}
+
+/**
+ * A test of a feature: whether the largest of its activations over the last tokens meets the comparison. The feature is
+ * read in the row as it comes to `hook`, before the edits there.
+ */
+export interface EditCondition {
+  readonly sae: string;
+  /** Residual hook; of `apply` at or before the edit's own. */
+  readonly hook: string;
+  readonly feature: number;
+  readonly comparison: "greater" | "greater_equal" | "less" | "less_equal";
+  /** In the SAE's own units; a silent feature has 0. */
+  readonly threshold: number;
+  /** Tokens looked at, the row's own included, those of the prompt counted; default 1. */
+  readonly lookback?: number;
+  /**
+   * - apply (default): the row is edited where these hold
+   * - abort: the sequence is over where these hold, which a step reports as `ended`; only generation takes it
+   */
+  readonly action?: "apply" | "abort";
 }
 
 /** Which generated tokens an edit touches: those included, less those excluded. */
@@ -81,7 +104,8 @@ export interface VectorEdit extends EditBase {
 
 /**
  * An edit of one feature's activation. Consecutive feature edits of one SAE at one hook form a group: one encoding,
- * one summed step h + sd Σ (a'_f − a_f) D_f, or decode(a') where one of them does not keep the error.
+ * one summed step h + sd Σ (a'_f − a_f) D_f, or decode(a') where one of them does not keep the error. Edits of the same
+ * feature act on its activation in list order; two feature_set of one feature must not meet at a row.
  */
 export interface FeatureEdit extends EditBase {
   /**
@@ -116,6 +140,10 @@ export interface EditProof {
   readonly promptRows: number;
   /** Decoding steps that it edited. */
   readonly steps: number;
+  /** Rows of the given tokens that it selects and left alone because a condition did not hold. */
+  readonly offPromptRows: number;
+  /** Decoding steps, likewise. */
+  readonly offSteps: number;
   /** Of all edited rows, those that it left at another value than it found (a silent feature scaled stays as it was). */
   readonly changedRows: number;
   /** Mean of ‖h' − h‖ over the edited rows, 0 when there are none. */

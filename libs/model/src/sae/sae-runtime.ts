@@ -2,6 +2,7 @@ import { InputError, rowBounds, type SparseRows } from "@mistral-sae/tensor";
 import type { Neighbour, SaeInfo, SaeSide } from "../engine.ts";
 import { canonicalSae, rowNorms, type CanonicalSae } from "./canonical.ts";
 import type { EncoderSessions } from "./encoder-session.ts";
+import { FeatureReader } from "./feature-reader.ts";
 import type { LoadedSae } from "./loaded-sae.ts";
 import { normalise, type NormalisedRows } from "./normalise.ts";
 import { codesOfDense, codesOfTopK, joinCodes } from "./sparse-builder.ts";
@@ -19,12 +20,14 @@ export interface Encoded {
 export class SaeRuntime {
   readonly name: string;
   readonly sae: CanonicalSae;
+  readonly reader: FeatureReader;
   readonly #sessions: EncoderSessions;
   #encoderNorms: Float32Array | undefined;
 
   constructor(name: string, weights: LoadedSae, dModel: number, sessions: EncoderSessions) {
     this.name = name;
     this.sae = canonicalSae(weights, dModel);
+    this.reader = new FeatureReader(this.sae);
     this.#sessions = sessions;
   }
 
@@ -114,4 +117,11 @@ export class SaeRuntime {
 /** line += factor · matrix[at, at + line.length) */
 export function addScaled(line: Float32Array, matrix: Float32Array, at: number, factor: number): void {
   for (let i = 0; i < line.length; i++) line[i] = line[i]! + factor * matrix[at + i]!;
+}
+
+/** Activation of one feature in row `row` of codes. */
+export function activationIn(code: SparseRows, row: number, feature: number): number {
+  const [start, end] = rowBounds(code, row);
+  for (let pair = start; pair < end; pair++) if (code.indices[pair] === feature) return code.values[pair]!;
+  return 0;
 }
