@@ -247,8 +247,13 @@ export interface StepResult {
   readonly top: readonly TopLogprobs[];
   /** KL(this row ‖ the row compared with) of the model's distributions, nats; NaN when not asked for. */
   readonly kl: Float64Array;
-  /** Whether an edit of the slot selected the row fed; 1 or 0. */
+  /**
+   * 1 where an edit of the slot was applied to the row fed (in prefill: to a row of the prompt), 2 where edits select it
+   * and their conditions hold all of them off, 0 where none selects it.
+   */
   readonly edited: Uint8Array;
+  /** Index of the edit of the slot whose conditions end the sequence there, -1 for none: nothing more is to be fed. */
+  readonly endedBy: Int32Array;
   /** One a tap: rows of all slots one after another; `offsets` says where each slot's begin. */
   readonly residuals: readonly Float32Array[];
   /** One a trace, rows as in `residuals`. */

@@ -16,7 +16,6 @@ export async function decodeStep(runtime: ModelRuntime, slots: Slots, rows: read
   const observer = new Observer(runtime, report, rows.length);
   const fed = rows.map((row, i) => row.token ?? members[i]!.pending);
   const indexOf = new Map(members.map((slot, i) => [slot.cache, i]));
-  const edited = Uint8Array.from(members, (slot, i) => (slot.edits?.touches(slot.cache.length, fed[i]!) === true ? 1 : 0));
   for (const group of runtime.cache.group(members.map((slot) => slot.cache))) {
     const order = group.rows.map((cache) => indexOf.get(cache)!);
     const batch = makeBatch(
@@ -31,7 +30,9 @@ export async function decodeStep(runtime: ModelRuntime, slots: Slots, rows: read
     }
     await observer.take(taps, order.map((row, b) => ({ row, at: b, count: 1 })));
   }
-  return { ...(await chooseNext(runtime, members, klFrom, report.withLogits)), edited, ...observer.result() };
+  const edited = Uint8Array.from(members, (slot) => slot.edits?.editedAt(slot.cache.length - 1) ?? 0);
+  const endedBy = Int32Array.from(members, (slot) => slot.edits?.endedBy ?? -1);
+  return { ...(await chooseNext(runtime, members, klFrom, report.withLogits)), edited, endedBy, ...observer.result() };
 }
 
 function checkRows(runtime: ModelRuntime, slots: Slots, rows: readonly DecodeRow[]): Slot[] {

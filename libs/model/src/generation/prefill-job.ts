@@ -131,9 +131,10 @@ export class PrefillJob {
   async #finish(): Promise<PrefillResult> {
     const members = this.#rows.map((row) => row.slot!);
     const chosen = await chooseNext(this.#runtime, members, this.#rows.map(({ plan }) => plan.klFromRow), this.#report.withLogits);
-    const edited = Uint8Array.from(this.#rows, ({ plan }) => (plan.edits !== undefined && plan.edits.firstTouched() < plan.tokens.length ? 1 : 0));
+    const edited = Uint8Array.from(this.#rows, ({ plan }) => plan.edits?.editedAt(0) ?? 0);
+    const endedBy = Int32Array.from(this.#rows, ({ plan }) => plan.edits?.endedBy ?? -1);
     const slots = members.map((slot): SlotId => this.#slots.add(slot));
-    return { ...chosen, edited, ...this.#observer.result(), slots, reusedTokens: Uint32Array.from(this.#rows, ({ plan }) => plan.shared) };
+    return { ...chosen, edited, endedBy, ...this.#observer.result(), slots, reusedTokens: Uint32Array.from(this.#rows, ({ plan }) => plan.shared) };
   }
 }
 

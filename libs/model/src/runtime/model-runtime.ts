@@ -1,8 +1,9 @@
 import { InputError } from "@mistral-sae/tensor";
 import { compileEdits, type EditContext } from "../edits/compile.ts";
-import { checkMasks } from "../edits/check-masks.ts";
-import { SequenceEdits, type CompiledEdits } from "../edits/compiled.ts";
+import { checkSequence } from "../edits/check-sequence.ts";
+import { SequenceEdits } from "../edits/compiled.ts";
 import type { Edit } from "../edits/edit.ts";
+import type { CompiledEdits } from "../edits/steps.ts";
 import type { SaeInfo, Tap } from "../engine.ts";
 import type { ModelSource } from "../graph/model-source.ts";
 import { residualPoint } from "../hooks/hook-name.ts";
@@ -77,7 +78,7 @@ export class ModelRuntime implements EditContext {
         compiled = compileEdits(edits, this);
         known.set(edits, compiled);
       }
-      checkMasks(edits, nTokens);
+      checkSequence(edits, nTokens);
       return new SequenceEdits(compiled, nTokens);
     };
   }
