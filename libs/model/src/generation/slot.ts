@@ -1,4 +1,4 @@
-import { SequenceEdits } from "../edits/compiled.ts";
+import type { SequenceEdits } from "../edits/compiled.ts";
 import type { CacheRow } from "../runtime/kv-arena.ts";
 import { greedy, type SamplingParams } from "../sampling/params.ts";
 
@@ -38,7 +38,7 @@ export class Slot {
 
   /** The same sequence over another cache row; the record of its edits starts anew. */
   fork(cache: CacheRow): Slot {
-    const edits = this.edits === undefined ? undefined : new SequenceEdits(this.edits.compiled, this.promptLength);
+    const edits = this.edits?.fork();
     const prompt = this.#tokens.subarray(0, this.promptLength);
     const copy = new Slot(prompt, cache, { nCtx: this.#tokens.length, dModel: this.last.length, edits, sampling: this.sampling });
     for (const token of this.#tokens.subarray(this.promptLength, this.#length)) copy.push(token);
