@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { GRPCInferenceService } from "@mistral-sae/contracts/inference/grpc_predict_v2";
 import { InferenceService } from "@mistral-sae/contracts/mistral_sae/inference/v1/inference";
 import { OperationService } from "@mistral-sae/contracts/mistral_sae/operations/v1/operation";
 import { SaeService } from "@mistral-sae/contracts/mistral_sae/sae/v1/sae";
@@ -10,6 +11,7 @@ import { inferenceHandlers } from "./handlers/inference.ts";
 import { saeHandlers } from "./handlers/saes.ts";
 import { loadModelJob } from "./models/load-model.ts";
 import { ModelRegistry } from "./models/model-registry.ts";
+import { openInferenceHandlers } from "./oip/handlers.ts";
 import { createSaeJob } from "./saes/create-sae.ts";
 import { SaeRegistry } from "./saes/sae-registry.ts";
 
@@ -38,6 +40,7 @@ export async function createInferenceServices(config: InferenceConfig): Promise<
       implement(InferenceService, inferenceHandlers(parts)),
       implement(SaeService, saeHandlers(parts)),
       implement(OperationService, operationHandlers(jobs)),
+      implement(GRPCInferenceService, openInferenceHandlers(parts)),
     ],
     load: async () => {
       for (const { id, folder } of config.models) await models.load(id, folder, { remember: false });

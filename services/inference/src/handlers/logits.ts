@@ -1,7 +1,8 @@
 import type { InferenceService, TopLogits } from "@mistral-sae/contracts/mistral_sae/inference/v1/inference";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { TopLogitsSchema } from "@mistral-sae/contracts/mistral_sae/inference/v1/inference";
-import type { LogitsResult } from "@mistral-sae/model";
+import type { Intervention } from "@mistral-sae/contracts/mistral_sae/common/v1/intervention";
+import type { LogitsOptions, LogitsResult } from "@mistral-sae/model";
 import { type Handlers, invalidArgument } from "@mistral-sae/rpc";
 import type { Tokenizer } from "@mistral-sae/tokenizer";
 import { proveSteering } from "../generation/proof.ts";
@@ -9,7 +10,9 @@ import { readableHook, siteIndex } from "../interventions/hooks.ts";
 import { placeInterventions, requireRows } from "../interventions/placed.ts";
 import { positionIn } from "../interventions/positions.ts";
 import { resolveInterventions } from "../interventions/resolve.ts";
-import { readPrompt } from "../wire/prompt.ts";
+import type { LoadedModel } from "../models/loaded-model.ts";
+import type { SaeRegistry } from "../saes/sae-registry.ts";
+import { type Prompt, readPrompt } from "../wire/prompt.ts";
 import { floatTensor } from "../wire/tensor.ts";
 import { resolveContext } from "./generate.ts";
 import type { Parts } from "./parts.ts";
@@ -26,7 +29,6 @@ export function logitHandlers({ models, saes }: Parts): Pick<Handlers<typeof Inf
       const leave = model.gate.enter();
       try {
         const { info } = model.engine;
-        const resolved = resolveInterventions("interventions", request.interventions, resolveContext(model, saes));
         const prompt = await readPrompt("prompt", request.prompt, model.reader, signal);
         const positions = readPositions(request.positions, prompt.ids.length);
         requireTop(request.topK, info.dVocab);
@@ -34,13 +36,7 @@ export function logitHandlers({ models, saes }: Parts): Pick<Handlers<typeof Inf
         if (request.topK === 0 && positions.length > most) {
           throw invalidArgument("positions", `got ${positions.length}, wanted at most ${most} whole rows of ${info.dVocab} logits in one answer, or top_k`, "TOKEN_LIMIT");
         }
-        const placed = placeInterventions(resolved, prompt, { specialIds: model.specialIds, maxTokens: 0 });
-        requireRows([placed]);
-        const result = await model.engine.logits(
-          { tokens: prompt.ids, edits: placed.map(({ edit }) => edit) },
-          { positions, signal, ...(request.topK === 0 ? {} : { topK: request.topK }) },
-        );
-        proveSteering("prompt", placed, placed.map(() => 0), result.proofs);
+        const result = await promptLogits(saes, model, prompt, request.interventions, { positions, signal, ...(request.topK === 0 ? {} : { topK: request.topK }) });
         if (request.topK > 0) return { top: topLogits(result, request.topK, model.tokenizer) };
         return { logits: floatTensor(result.logits, [positions.length, info.dVocab]) };
       } catch (error) {
@@ -77,6 +73,16 @@ export function logitHandlers({ models, saes }: Parts): Pick<Handlers<typeof Inf
       }
     },
   };
+}
+
+/** Logits of one prompt under interventions, which are proved to have been applied. */
+export async function promptLogits(saes: SaeRegistry, model: LoadedModel, prompt: Prompt, interventions: readonly Intervention[], options: LogitsOptions): Promise<LogitsResult> {
+  const resolved = resolveInterventions("interventions", interventions, resolveContext(model, saes));
+  const placed = placeInterventions(resolved, prompt, { specialIds: model.specialIds, maxTokens: 0 });
+  requireRows([placed]);
+  const result = await model.engine.logits({ tokens: prompt.ids, edits: placed.map(({ edit }) => edit) }, options);
+  proveSteering("prompt", placed, placed.map(() => 0), result.proofs);
+  return result;
 }
 
 function readPositions(positions: readonly number[], n: number): number[] {
