@@ -72,6 +72,12 @@ export interface Engine {
   /** Features whose rows have the largest cosine with a vector [d_in] or another feature (itself left out). */
   nearest(sae: string, query: Float32Array | number, options?: { readonly side?: SaeSide; readonly topK?: number }): Promise<readonly Neighbour[]>;
 
+  /** Bytes that the keys and values of a sequence of `tokens` tokens take of {@link EngineInfo.cacheBytes}. */
+  cacheBytesOf(tokens: number): number;
+
+  /** What is held at this moment. */
+  usage(): Promise<EngineUsage>;
+
   /** Ends the engine; calls under way reject. */
   close(): Promise<void>;
 }
@@ -108,6 +114,16 @@ export interface EngineInfo {
   readonly threads: number;
   /** Rows of one decode call at most. */
   readonly maxBatchRows: number;
+  /** Memory for keys and values, bytes. */
+  readonly cacheBytes: number;
+}
+
+/** What an engine holds. */
+export interface EngineUsage {
+  /** Slots that were not given back. */
+  readonly slots: number;
+  /** Memory taken for keys and values, bytes; what was given back serves the next slots and is counted too. */
+  readonly cacheBytes: number;
 }
 
 /** One hook point. */
@@ -200,6 +216,11 @@ export type SlotId = number;
 
 export interface PrefillRow extends Sequence {
   readonly sampling?: SamplingParams;
+  /**
+   * Tokens that were given, 1 to all of them; the rest were generated before, and edits, penalties and the random
+   * stream go on from there. Default all.
+   */
+  readonly promptLength?: number;
   /**
    * Share the cache of this slot for the longest prefix of equal tokens that neither edits: a slot, or `{ row }`, an
    * earlier row of the same call.

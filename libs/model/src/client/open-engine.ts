@@ -24,7 +24,7 @@ export async function openEngine(options: OpenEngineOptions): Promise<Engine> {
   const { link, opened } = await WorkerLink.open(settings);
   if (options.signal?.aborted === true) await link.close();
   options.signal?.throwIfAborted();
-  return new OrtEngine(link, { ...opened, threads, maxBatchRows });
+  return new OrtEngine(link, { ...opened, threads, maxBatchRows, cacheBytes });
 }
 
 function defined(options: OpenEngineOptions): Partial<OpenEngineOptions> {

@@ -7,6 +7,7 @@ import type {
   EncodeSequencesOptions,
   Engine,
   EngineInfo,
+  EngineUsage,
   FeatureLogits,
   ForwardBatch,
   ForwardOptions,
@@ -27,7 +28,9 @@ import type {
 } from "../engine.ts";
 import type { EditProof } from "../edits/edit.ts";
 import type { LoadedSae } from "../sae/loaded-sae.ts";
-import type { CodeFormat, PackedSequences, StepReport } from "../worker/protocol.ts";
+import { type CodeFormat, packDecodeRows, type PackedSequences, type StepReport } from "../worker/protocol.ts";
+import { arenaBytes } from "../runtime/kv-arena.ts";
+import { capacityFor } from "../runtime/kv-cache.ts";
 import { checkTokens } from "./check-tokens.ts";
 import { joinFeatureLogits, rangesOf, requirePositive } from "./feature-ranges.ts";
 import { editCompactor, packByLength, packSequences } from "./packing.ts";
@@ -89,7 +92,7 @@ export class OrtEngine implements Engine {
 
   async decode(rows: readonly DecodeRow[], options: StepOptions = {}): Promise<StepResult> {
     requireRows(rows);
-    return await this.#link.call("decode", { rows, report: reportOf(options) }, { signal: options.signal });
+    return await this.#link.call("decode", { rows: packDecodeRows(rows), report: reportOf(options) }, { signal: options.signal });
   }
 
   async fork(slot: SlotId): Promise<SlotId> {
@@ -158,6 +161,15 @@ export class OrtEngine implements Engine {
   async nearest(sae: string, query: Float32Array | number, { side = "decoder", topK = 10 }: { readonly side?: SaeSide; readonly topK?: number } = {}): Promise<readonly Neighbour[]> {
     requirePositive("topK", topK, Infinity);
     return await this.#link.call("nearest", { sae, query: typeof query === "number" ? query : query.slice(), side, topK });
+  }
+
+  cacheBytesOf(tokens: number): number {
+    const { nLayers, nKeyValueHeads, dHead, nCtx } = this.info;
+    return arenaBytes({ nLayers, nKeyValueHeads, dHead }, capacityFor(Math.max(1, Math.min(tokens, nCtx)), nCtx), 1);
+  }
+
+  async usage(): Promise<EngineUsage> {
+    return await this.#link.call("usage", undefined);
   }
 
   async close(): Promise<void> {

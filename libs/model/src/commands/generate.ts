@@ -1,15 +1,17 @@
 import { InputError } from "@mistral-sae/tensor";
 import type { PrefillResult } from "../engine.ts";
+import { ChunkPacer } from "../generation/chunk-pacer.ts";
 import { decodeStep } from "../generation/decode.ts";
 import { PrefillJob } from "../generation/prefill-job.ts";
 import { Slots } from "../generation/slots.ts";
 import type { ModelRuntime } from "../runtime/model-runtime.ts";
-import type { CommandHandlers } from "../worker/protocol.ts";
+import { type CommandHandlers, unpackDecodeRows } from "../worker/protocol.ts";
 
 /** Commands on slots. */
-export function generateCommands(runtime: ModelRuntime): Pick<CommandHandlers, "prefillStart" | "prefillStep" | "prefillCancel" | "decode" | "fork" | "free" | "proofs"> {
+export function generateCommands(runtime: ModelRuntime): Pick<CommandHandlers, "prefillStart" | "prefillStep" | "prefillCancel" | "decode" | "fork" | "free" | "proofs" | "usage"> {
   const slots = new Slots(runtime.cache);
   const jobs = new Map<number, PrefillJob>();
+  const pacer = new ChunkPacer();
   let nextJob = 1;
   const advance = async (id: number): Promise<PrefillResult | undefined> => {
     const job = jobs.get(id);
@@ -28,7 +30,7 @@ export function generateCommands(runtime: ModelRuntime): Pick<CommandHandlers, "
     // The first piece of work belongs to the start: it forks the slots that are reused before anyone can free them.
     async prefillStart({ rows, report, batchTokens }) {
       const job = nextJob++;
-      jobs.set(job, new PrefillJob(runtime, slots, rows, report, batchTokens));
+      jobs.set(job, new PrefillJob(runtime, slots, rows, report, { batchTokens, pacer }));
       return { job, done: await advance(job) };
     },
 
@@ -43,8 +45,11 @@ export function generateCommands(runtime: ModelRuntime): Pick<CommandHandlers, "
     },
 
     async decode({ rows, report }) {
-      if (rows.length > runtime.limits.maxBatchRows) throw new InputError("too many rows in one step", { field: "rows", got: rows.length, wanted: `at most ${runtime.limits.maxBatchRows}` });
-      return await decodeStep(runtime, slots, rows, report);
+      if (rows.slots.length > runtime.limits.maxBatchRows) throw new InputError("too many rows in one step", { field: "rows", got: rows.slots.length, wanted: `at most ${runtime.limits.maxBatchRows}` });
+      const began = performance.now();
+      const result = await decodeStep(runtime, slots, unpackDecodeRows(rows), report);
+      pacer.decoded(performance.now() - began);
+      return result;
     },
 
     async fork({ slot: id }) {
@@ -60,6 +65,10 @@ export function generateCommands(runtime: ModelRuntime): Pick<CommandHandlers, "
 
     async proofs({ slot }) {
       return await Promise.resolve(slots.get(slot).edits?.proofs() ?? []);
+    },
+
+    async usage() {
+      return await Promise.resolve({ slots: slots.size, cacheBytes: runtime.cache.bytes });
     },
   };
 }

@@ -4,6 +4,9 @@ import type { ModelRuntime } from "../runtime/model-runtime.ts";
 import { divergence, logSumExp } from "../sampling/distribution.ts";
 import type { Slot } from "./slot.ts";
 
+/** One for all rows without log-probabilities: it crosses threads once. */
+const noTop: TopLogprobs = { tokens: new Uint32Array(), logprobs: new Float32Array() };
+
 /** Chooses the next token of each slot from its last residual row, in one run of the head. */
 export async function chooseNext(
   runtime: ModelRuntime,
@@ -27,14 +30,15 @@ export async function chooseNext(
     const token = runtime.sampler.choose(line(i), sampling, history, slot.tokens.length - promptLength);
     slot.pending = token;
     tokens[i] = token;
-    const likeliest: TopLogprobs = { tokens: new Uint32Array(sampling.nLogprobs), logprobs: new Float32Array(sampling.nLogprobs) };
-    if (sampling.nLogprobs > 0) {
+    if (sampling.nLogprobs === 0) top.push(noTop);
+    else {
+      const likeliest: TopLogprobs = { tokens: new Uint32Array(sampling.nLogprobs), logprobs: new Float32Array(sampling.nLogprobs) };
       const scale = logSumExp(line(i));
       logprobs[i] = line(i)[token]! - scale;
       topK(line(i), sampling.nLogprobs, likeliest.tokens, likeliest.logprobs);
       for (let j = 0; j < sampling.nLogprobs; j++) likeliest.logprobs[j] = likeliest.logprobs[j]! - scale;
+      top.push(likeliest);
     }
-    top.push(likeliest);
     const base = klFrom[i];
     if (base !== undefined) kl[i] = divergence(line(i), line(base));
   }

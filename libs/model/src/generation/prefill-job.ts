@@ -4,14 +4,12 @@ import type { ModelRuntime } from "../runtime/model-runtime.ts";
 import { settleCache } from "../runtime/pass.ts";
 import type { StepReport } from "../worker/protocol.ts";
 import { chooseNext } from "./choose.ts";
+import type { ChunkPacer } from "./chunk-pacer.ts";
 import { Observer } from "./observer.ts";
 import { planRows, type RowPlan } from "./prefill-plan.ts";
 import { Slot } from "./slot.ts";
 import type { Slots } from "./slots.ts";
 import type { PrefillInput } from "../worker/protocol.ts";
-
-/** Tokens of one chunk of a long prompt: what an abort waits for at most. */
-export const chunkTokens = 256;
 
 interface Row {
   readonly plan: RowPlan;
@@ -29,25 +27,28 @@ export class PrefillJob {
   readonly #slots: Slots;
   readonly #report: StepReport;
   readonly #batchTokens: number;
+  readonly #pacer: ChunkPacer;
   readonly #rows: readonly Row[];
   readonly #observer: Observer;
 
-  constructor(runtime: ModelRuntime, slots: Slots, inputs: readonly PrefillInput[], report: StepReport, batchTokens: number) {
+  constructor(runtime: ModelRuntime, slots: Slots, inputs: readonly PrefillInput[], report: StepReport, { batchTokens, pacer }: { readonly batchTokens: number; readonly pacer: ChunkPacer }) {
     this.#runtime = runtime;
     this.#slots = slots;
     this.#report = report;
     this.#batchTokens = batchTokens;
+    this.#pacer = pacer;
     this.#rows = planRows(runtime, slots, inputs).map((plan) => ({ plan, slot: undefined, done: 0 }));
     this.#observer = new Observer(runtime, report, inputs.length);
   }
 
   /** Does one piece of work; the result comes with the last one. */
   async step(): Promise<PrefillResult | undefined> {
-    const fresh = this.#startRows();
-    if (fresh.length > 0) await this.#runFresh(fresh);
+    const { chunk, interleaved } = this.#pacer.next();
+    const fresh = this.#startRows(chunk, interleaved ? chunk : this.#batchTokens);
+    if (fresh.length > 0) await this.#runFresh(fresh, chunk);
     else {
       const open = this.#rows.find((row) => row.slot !== undefined && row.done < row.plan.tokens.length);
-      if (open !== undefined) await this.#runChunk(open);
+      if (open !== undefined) await this.#runChunk(open, chunk);
     }
     return this.#rows.every(finished) ? await this.#finish() : undefined;
   }
@@ -61,7 +62,7 @@ export class PrefillJob {
   }
 
   /** Forks the rows whose source is ready, and takes as many whole prompts as fit a batch. */
-  #startRows(): Row[] {
+  #startRows(chunk: number, batchTokens: number): Row[] {
     const fresh: Row[] = [];
     let longest = 0;
     for (const row of this.#rows) {
@@ -69,10 +70,10 @@ export class PrefillJob {
       const { plan } = row;
       const source = plan.reuse === undefined ? undefined : plan.reuse.row === undefined ? plan.reuse.slot : this.#ready(plan.reuse.row);
       if (plan.reuse !== undefined && source === undefined) continue;
-      const length = Math.min(plan.tokens.length, chunkTokens);
+      const length = Math.min(plan.tokens.length, chunk);
       if (source === undefined) {
         longest = Math.max(longest, length);
-        if (fresh.length > 0 && (fresh.length + 1) * longest > this.#batchTokens) continue;
+        if (fresh.length > 0 && (fresh.length + 1) * longest > batchTokens) continue;
         fresh.push(row);
       }
       row.slot = this.#openSlot(row, source);
@@ -87,26 +88,26 @@ export class PrefillJob {
 
   #openSlot(row: Row, source: Slot | undefined): Slot {
     const { cache, source: model, dModel } = this.#runtime;
-    const { tokens, edits, sampling, shared } = row.plan;
+    const { tokens, promptLength, edits, sampling, shared } = row.plan;
     const room = Math.min(tokens.length + 1, model.nCtx);
     const place = source === undefined ? cache.allocate(room) : cache.fork(source.cache, shared, room);
-    const slot = new Slot(tokens, place, { nCtx: model.nCtx, dModel, edits, sampling });
+    const slot = new Slot(tokens, place, { nCtx: model.nCtx, dModel, promptLength, edits, sampling });
     row.done = shared;
     if (source !== undefined && shared === tokens.length) slot.last.set(source.last);
     return slot;
   }
 
-  async #runFresh(rows: readonly Row[]): Promise<void> {
+  async #runFresh(rows: readonly Row[], chunk: number): Promise<void> {
     const batch = makeBatch(
-      rows.map(({ plan }) => ({ tokens: plan.tokens.subarray(0, chunkTokens), past: 0, edits: plan.edits })),
+      rows.map(({ plan }) => ({ tokens: plan.tokens.subarray(0, chunk), past: 0, edits: plan.edits })),
       { kind: "fresh", rows: rows.map((row) => row.slot!.cache) },
     );
     await this.#run(batch, rows);
   }
 
-  async #runChunk(row: Row): Promise<void> {
+  async #runChunk(row: Row, chunk: number): Promise<void> {
     const { cache } = row.slot!;
-    const batch = makeBatch([{ tokens: row.plan.tokens.subarray(row.done, row.done + chunkTokens), past: row.done, edits: row.plan.edits }], {
+    const batch = makeBatch([{ tokens: row.plan.tokens.subarray(row.done, row.done + chunk), past: row.done, edits: row.plan.edits }], {
       kind: "rows",
       arena: cache.arena,
       first: cache.row,
@@ -117,8 +118,10 @@ export class PrefillJob {
 
   async #run(batch: Batch, rows: readonly Row[]): Promise<void> {
     const { dModel } = this.#runtime;
+    const began = performance.now();
     const { resid, taps } = await this.#runtime.pass(batch, this.#runtime.nLayers, this.#observer.points);
     settleCache(batch);
+    this.#pacer.ran(batch.size * batch.steps, performance.now() - began);
     for (const [b, row] of rows.entries()) {
       const count = batch.lengths[b]!;
       row.done += count;

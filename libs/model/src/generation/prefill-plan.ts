@@ -10,6 +10,7 @@ import type { Slots } from "./slots.ts";
 /** A row of prefill, checked. */
 export interface RowPlan {
   readonly tokens: Uint32Array;
+  readonly promptLength: number;
   readonly edits: SequenceEdits | undefined;
   readonly sampling: SamplingParams | undefined;
   readonly klFromRow: number | undefined;
@@ -25,11 +26,18 @@ export function planRows(runtime: ModelRuntime, slots: Slots, inputs: readonly P
   for (const [i, input] of inputs.entries()) {
     if (input.sampling !== undefined) checkSampling(input.sampling);
     if (input.klFromRow !== undefined && inputs[input.klFromRow] === undefined) throw new InputError("there is no such row in the call", { field: `rows[${i}].klFromRow`, got: input.klFromRow, wanted: `0 to ${inputs.length - 1}` });
-    const edits = compile(input.edits, input.tokens.length);
+    const promptLength = promptLengthOf(input, i);
+    const edits = compile(input.edits, promptLength);
     const { reuse, shared } = share(input, edits, i, plans, slots);
-    plans.push({ tokens: input.tokens, edits, sampling: input.sampling, klFromRow: input.klFromRow, reuse: shared > 0 ? reuse : undefined, shared });
+    plans.push({ tokens: input.tokens, promptLength, edits, sampling: input.sampling, klFromRow: input.klFromRow, reuse: shared > 0 ? reuse : undefined, shared });
   }
   return plans;
+}
+
+function promptLengthOf({ tokens, promptLength }: PrefillInput, row: number): number {
+  if (promptLength === undefined) return tokens.length;
+  if (Number.isSafeInteger(promptLength) && promptLength >= 1 && promptLength <= tokens.length) return promptLength;
+  throw new InputError("a row's prompt is no part of its tokens", { field: `rows[${row}].promptLength`, got: promptLength, wanted: `1 to ${tokens.length}` });
 }
 
 function share(input: PrefillInput, edits: SequenceEdits | undefined, index: number, plans: readonly RowPlan[], slots: Slots): Pick<RowPlan, "reuse" | "shared"> {
@@ -49,8 +57,9 @@ function share(input: PrefillInput, edits: SequenceEdits | undefined, index: num
     reuse = { row };
   }
   let shared = 0;
-  const most = Math.min(tokens.length, input.tokens.length, edits?.firstTouched() ?? Infinity);
-  while (shared < most && tokens[shared] === input.tokens[shared] && theirs?.touches(shared, input.tokens[shared]!) !== true) shared++;
+  const most = Math.min(tokens.length, input.tokens.length);
+  const touched = (at: number, token: number): boolean => theirs?.touches(at, token) === true || edits?.needs(at, token) === true;
+  while (shared < most && tokens[shared] === input.tokens[shared] && !touched(shared, input.tokens[shared]!)) shared++;
   // The row that predicts must run again unless the source ends at the same token and its residual is at hand.
   if (shared === input.tokens.length && tokens.length > shared) shared--;
   return { reuse, shared };

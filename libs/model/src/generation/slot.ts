@@ -2,6 +2,16 @@ import type { SequenceEdits } from "../edits/compiled.ts";
 import type { CacheRow } from "../runtime/kv-arena.ts";
 import { greedy, type SamplingParams } from "../sampling/params.ts";
 
+/** What a slot is made with beside its tokens. */
+export interface SlotSettings {
+  readonly nCtx: number;
+  readonly dModel: number;
+  /** Tokens that were given; those after them were generated. */
+  readonly promptLength: number;
+  readonly edits: SequenceEdits | undefined;
+  readonly sampling?: SamplingParams | undefined;
+}
+
 /** A sequence under way: its tokens, its cache, and how its next token is chosen. */
 export class Slot {
   readonly cache: CacheRow;
@@ -15,15 +25,15 @@ export class Slot {
   readonly #tokens: Uint32Array;
   #length: number;
 
-  constructor(prompt: Uint32Array, cache: CacheRow, settings: { readonly nCtx: number; readonly dModel: number; readonly edits: SequenceEdits | undefined; readonly sampling?: SamplingParams | undefined }) {
+  constructor(tokens: Uint32Array, cache: CacheRow, settings: SlotSettings) {
     this.cache = cache;
     this.edits = settings.edits;
     this.sampling = settings.sampling ?? greedy;
-    this.promptLength = prompt.length;
+    this.promptLength = settings.promptLength;
     this.last = new Float32Array(settings.dModel);
     this.#tokens = new Uint32Array(settings.nCtx);
-    this.#tokens.set(prompt);
-    this.#length = prompt.length;
+    this.#tokens.set(tokens);
+    this.#length = tokens.length;
   }
 
   /** The tokens fed so far, a view. */
@@ -39,9 +49,8 @@ export class Slot {
   /** The same sequence over another cache row; the record of its edits starts anew. */
   fork(cache: CacheRow): Slot {
     const edits = this.edits?.fork();
-    const prompt = this.#tokens.subarray(0, this.promptLength);
-    const copy = new Slot(prompt, cache, { nCtx: this.#tokens.length, dModel: this.last.length, edits, sampling: this.sampling });
-    for (const token of this.#tokens.subarray(this.promptLength, this.#length)) copy.push(token);
+    const { promptLength, sampling } = this;
+    const copy = new Slot(this.tokens, cache, { nCtx: this.#tokens.length, dModel: this.last.length, promptLength, edits, sampling });
     copy.last.set(this.last);
     copy.pending = this.pending;
     return copy;

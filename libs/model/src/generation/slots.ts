@@ -13,6 +13,11 @@ export class Slots {
     this.#cache = cache;
   }
 
+  /** Slots that were not given back. */
+  get size(): number {
+    return this.#slots.size;
+  }
+
   add(slot: Slot): SlotId {
     const id = this.#next++;
     this.#slots.set(id, slot);

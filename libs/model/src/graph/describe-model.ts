@@ -11,7 +11,7 @@ import { hookTable } from "../hooks/hook-name.ts";
 const described = /^(config|generation_config|tokenizer|tokenizer_config|special_tokens_map|chat_template|tekken)\.json$|^tokenizer\.model(\.v\d+)?$|^chat_template\.jinja$/;
 
 /** What an engine says of a model. Reads every file of it once, for the digest. */
-export async function describeModel(source: ModelSource): Promise<Omit<EngineInfo, "threads" | "maxBatchRows">> {
+export async function describeModel(source: ModelSource): Promise<Omit<EngineInfo, "threads" | "maxBatchRows" | "cacheBytes">> {
   const { config, weights, modelDir, nCtx } = source;
   return {
     modelDir,

@@ -3,6 +3,7 @@ import type { Edit, EditProof } from "../edits/edit.ts";
 import type {
   DecodeRow,
   EngineInfo,
+  EngineUsage,
   FeatureLogits,
   LogitsResult,
   Neighbour,
@@ -36,6 +37,33 @@ export interface StepReport {
 /** A row of prefill whose reuse names slots or rows of the same call. */
 export type PrefillInput = Omit<PrefillRow, "edits"> & { readonly edits?: readonly Edit[] | undefined };
 
+/** Rows of a step as they cross to the worker: three numbers each instead of an object. */
+export interface PackedDecodeRows {
+  readonly slots: Float64Array;
+  /** The token to feed; {@link absent} for the one chosen last. */
+  readonly tokens: Float64Array;
+  /** The slot that `kl` compares with, or {@link absent}. */
+  readonly klFrom: Float64Array;
+}
+
+const absent = -1;
+
+export function packDecodeRows(rows: readonly DecodeRow[]): PackedDecodeRows {
+  return {
+    slots: Float64Array.from(rows, ({ slot }) => slot),
+    tokens: Float64Array.from(rows, ({ token }) => token ?? absent),
+    klFrom: Float64Array.from(rows, ({ klFrom }) => klFrom ?? absent),
+  };
+}
+
+export function unpackDecodeRows({ slots, tokens, klFrom }: PackedDecodeRows): DecodeRow[] {
+  return Array.from(slots, (slot, i): DecodeRow => ({
+    slot,
+    ...(tokens[i] === absent ? {} : { token: tokens[i]! }),
+    ...(klFrom[i] === absent ? {} : { klFrom: klFrom[i]! }),
+  }));
+}
+
 /** How codes are packed. */
 export interface CodeFormat {
   readonly activationDtype: "F32" | "F16" | "BF16";
@@ -59,10 +87,11 @@ export interface Commands {
   prefillStart: { args: { readonly rows: readonly PrefillInput[]; readonly report: StepReport; readonly batchTokens: number }; result: { readonly job: number; readonly done: PrefillResult | undefined } };
   prefillStep: { args: { readonly job: number }; result: PrefillResult | undefined };
   prefillCancel: { args: { readonly job: number }; result: undefined };
-  decode: { args: { readonly rows: readonly DecodeRow[]; readonly report: StepReport }; result: StepResult };
+  decode: { args: { readonly rows: PackedDecodeRows; readonly report: StepReport }; result: StepResult };
   fork: { args: { readonly slot: SlotId }; result: SlotId };
   free: { args: { readonly slots: readonly SlotId[] }; result: undefined };
   proofs: { args: { readonly slot: SlotId }; result: EditProof[] };
+  usage: { args: undefined; result: EngineUsage };
   loadSae: { args: { readonly sae: string; readonly weights: LoadedSae }; result: SaeInfo };
   unloadSae: { args: { readonly sae: string }; result: undefined };
   decodeRows: { args: { readonly sae: string; readonly codes: SparseRows }; result: Float32Array };
@@ -70,7 +99,7 @@ export interface Commands {
   featureLogits: { args: { readonly sae: string; readonly start: number; readonly end: number; readonly topK: number }; result: FeatureLogits };
   nearest: { args: { readonly sae: string; readonly query: Float32Array | number; readonly side: SaeSide; readonly topK: number }; result: Neighbour[] };
   /** What every worker does first. */
-  open: { args: undefined; result: Omit<EngineInfo, "threads" | "maxBatchRows"> };
+  open: { args: undefined; result: Omit<EngineInfo, "threads" | "maxBatchRows" | "cacheBytes"> };
   close: { args: undefined; result: undefined };
 }
 

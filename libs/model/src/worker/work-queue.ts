@@ -9,7 +9,7 @@ export interface Work {
 
 /** Decoding and what frees slots first, then prefill, then the rest; each in the order of arrival. */
 function classOf(name: CommandName): 0 | 1 | 2 {
-  if (name === "decode" || name === "fork" || name === "free" || name === "proofs" || name === "prefillCancel") return 0;
+  if (name === "decode" || name === "fork" || name === "free" || name === "proofs" || name === "usage" || name === "prefillCancel") return 0;
   return name === "prefillStart" || name === "prefillStep" ? 1 : 2;
 }
 

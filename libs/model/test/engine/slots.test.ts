@@ -145,6 +145,23 @@ describe("slots", () => {
     await engine.free(slots);
   });
 
+  it("go on from tokens that were generated before: the same random stream, the same penalties, the same record of edits", async () => {
+    const tokens = tokensOf(12, vocab, 31);
+    const edits = [{ id: "push", hook: "blocks.1.hook_resid_pre", method: "add" as const, direction: tokensToVector(tokens), strength: 0.2 }];
+    const sampling = { ...greedy, temperature: 1, seed: 5n, presencePenalty: 0.5, repetitionPenalty: 1.2 };
+    const first = await engine.prefill([{ tokens, edits, sampling }]);
+    const chosen = [first.tokens[0]!];
+    for (let step = 0; step < 9; step++) chosen.push((await engine.decode([{ slot: first.slots[0]! }])).tokens[0]!);
+    const again = await engine.prefill([{ tokens: Uint32Array.from([...tokens, ...chosen.slice(0, 4)]), edits, sampling, promptLength: 12 }]);
+    const continued = [again.tokens[0]!];
+    for (let step = 0; step < 5; step++) continued.push((await engine.decode([{ slot: again.slots[0]! }])).tokens[0]!);
+    expect(continued).toEqual(chosen.slice(4));
+    const [whole, resumed] = [await engine.proofs(first.slots[0]!), await engine.proofs(again.slots[0]!)];
+    expect(resumed[0]).toMatchObject({ promptRows: whole[0]!.promptRows, steps: whole[0]!.steps, changedRows: whole[0]!.changedRows });
+    await expect(engine.prefill([{ tokens, promptLength: 13 }])).rejects.toThrow("rows[0].promptLength; got 13, wanted 1 to 12");
+    await engine.free([...first.slots, ...again.slots]);
+  });
+
   it("report residuals, codes' offsets and log-probabilities of what ran", async () => {
     const prompts = [tokensOf(300, vocab, 6), tokensOf(4, vocab, 7)];
     const tap = { hook: "blocks.1.hook_resid_post" };
@@ -196,7 +213,10 @@ describe("slots", () => {
       const refused = small.prefill([{ tokens: tokensOf(50, vocab) }]);
       await expect(refused).rejects.toBeInstanceOf(CacheFullError);
       await expect(small.prefill([{ tokens: tokensOf(5, vocab) }, { tokens: tokensOf(5, vocab) }])).rejects.toBeInstanceOf(CacheFullError);
+      expect(await small.usage()).toEqual({ slots: 2, cacheBytes: 128 * perToken });
+      expect([small.cacheBytesOf(51), small.cacheBytesOf(65), small.info.cacheBytes]).toEqual([64 * perToken, 128 * perToken, 128 * perToken]);
       await small.free(slots);
+      expect((await small.usage()).slots).toBe(0);
       const { slots: again } = await small.prefill([{ tokens: tokensOf(100, vocab) }]);
       expect(again.length).toBe(1);
     } finally {
