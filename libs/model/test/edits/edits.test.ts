@@ -98,7 +98,7 @@ describe("edits", () => {
   ] satisfies [string, Edit][])("%s at its neutral value changes no bit, and says so", async (_, edit) => {
     const [batch] = await collect(engine.forward([{ tokens, edits: [edit] }], { taps: [{ hook }, { hook, afterEdits: true }] }));
     expect(batch!.residuals[1]).toEqual(batch!.residuals[0]);
-    expect(batch!.proofs[0]).toEqual([{ id: "e", promptRows: 14, steps: 0, changedRows: 0, meanDeltaNorm: 0 }]);
+    expect(batch!.proofs[0]).toEqual([{ id: "e", promptRows: 14, steps: 0, offPromptRows: 0, offSteps: 0, changedRows: 0, meanDeltaNorm: 0 }]);
   });
 
   describe.each(Object.entries(saes))("with a %s SAE", (sae, weights) => {
@@ -242,8 +242,26 @@ describe("edits", () => {
     await expect(engine.logits({ tokens, edits: [edit] })).rejects.toThrow(message);
   });
 
-  it("refuse to set one feature twice", async () => {
-    const edit: Edit = { ...base, method: "feature_set", sae: "topk", feature: 1, strength: 1 };
-    await expect(engine.logits({ tokens, edits: [edit, { ...edit, id: "f" }] })).rejects.toThrow("edit f: feature");
+  it("refuse to set one feature twice at a row, and take it where rows or conditions differ", async () => {
+    const set = { ...base, method: "feature_set", sae: "topk", feature: 1 } as const;
+    const first = Uint8Array.from(tokens, (_, i) => (i < 7 ? 1 : 0));
+    const rest = first.map((selected) => 1 - selected);
+    const never = { generated: { include: {} } };
+    const condition = { sae: "topk", hook, feature: 2, threshold: 0.5 };
+    const both = (a: Partial<Edit>, b: Partial<Edit>): Promise<unknown> =>
+      engine.logits({ tokens, edits: [{ ...set, strength: 1, ...a }, { ...set, id: "f", strength: 2, ...b }] as Edit[] });
+    await expect(both({}, {})).rejects.toThrow("edit f: feature");
+    await expect(both({ prompt: first }, { prompt: rest })).rejects.toThrow("edit e sets this feature too");
+    await expect(both({ prompt: first, ...never }, { ...never })).rejects.toThrow("edit f: feature");
+    await both({ prompt: first, ...never }, { prompt: rest });
+    await both({ conditions: [{ ...condition, comparison: "greater" }] }, { conditions: [{ ...condition, comparison: "less_equal" }] });
+    await expect(both({ conditions: [{ ...condition, comparison: "greater_equal" }] }, { conditions: [{ ...condition, comparison: "less_equal" }] })).rejects.toThrow("edit f: feature");
+    const oracle = new ReferenceSae(saes.topk);
+    const edits: Edit[] = [{ ...set, strength: 3, prompt: first, ...never }, { ...set, id: "f", strength: 5, prompt: rest }];
+    const wanted = reference.forward([...tokens], (at, rows) => {
+      if (at === point) for (const [position, row] of rows.entries()) rows[position] = plus(row, (position < 7 ? 3 : 5) - oracle.encode(row)[1]!, oracle.direction(1));
+    });
+    const { logits } = await engine.logits({ tokens, edits }, { positions: "all" });
+    expect(relativeDifference(logits, wanted.logits.flat())).toBeLessThan(1e-5);
   });
 });
