@@ -20,7 +20,7 @@ export interface ModelSource {
 /** Reads a model folder, in the Hugging Face layout or in Mistral's own. Throws InputError when it is not a model that can be run. */
 export async function readModelSource(modelDir: string, maxContext = defaultMaxContext): Promise<ModelSource> {
   const config = await readModelConfig(modelDir);
-  const quantisation = config.layout === "consolidated" ? undefined : await readQuantisation(modelDir);
+  const quantisation = await readQuantisation(modelDir, config);
   const weights = quantisation === undefined ? await readWeightTable(modelDir, config) : await readQuantisedTable(modelDir, config, quantisation);
   const nCtx = Math.min(config.maxPositions, maxContext);
   return { modelDir, config: { ...config, tiedEmbeddings: weights.tiedEmbeddings }, weights, rotary: rotaryTables(config, nCtx), nCtx };

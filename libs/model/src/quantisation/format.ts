@@ -1,7 +1,8 @@
-import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { InputError } from "@mistral-sae/tensor";
-import { Fields } from "../config/fields.ts";
+import type { Fields } from "../config/fields.ts";
+import type { ModelConfig } from "../config/model-config.ts";
+import { requireFields } from "../config/read-fields.ts";
 import type { BlockFormat, QuantisedBits } from "./blocks.ts";
 
 /** Arithmetic of the projections of a quantised model. */
@@ -16,7 +17,15 @@ export const formatVersion = 1;
 /** `quant_method` of our own folders. */
 export const quantMethod = "mistral-sae";
 
-/** What config.json's `quantization_config` says of a folder that we have written. */
+/** The one file of weights of a quantised folder. */
+export const weightsFile = "model.safetensors";
+
+/** The file of a model folder that holds its configuration. */
+export function configFile({ layout }: Pick<ModelConfig, "layout">): string {
+  return layout === "consolidated" ? "params.json" : "config.json";
+}
+
+/** What the configuration's `quantization_config` says of a folder that we have written. */
 export interface Quantisation extends BlockFormat {
   readonly precision: QuantisedPrecision;
   /** Modules stored at other bits than the rest. */
@@ -44,9 +53,8 @@ export function quantisationJson(quantisation: Quantisation): Record<string, unk
  * How the weights of a model folder are quantised; undefined for float weights. Throws InputError for the ways that
  * this program does not read (GPTQ, AWQ, bitsandbytes, …) and for versions of its own that it does not know.
  */
-export async function readQuantisation(modelDir: string): Promise<Quantisation | undefined> {
-  const file = join(modelDir, "config.json");
-  const fields = Fields.of(file, JSON.parse(await readFile(file, "utf8"))).object("quantization_config");
+export async function readQuantisation(modelDir: string, config: Pick<ModelConfig, "layout">): Promise<Quantisation | undefined> {
+  const fields = (await requireFields(join(modelDir, configFile(config)))).object("quantization_config");
   if (fields === undefined) return undefined;
   const method = fields.optionalString("quant_method") ?? "none";
   if (method !== quantMethod) throw fields.error("quant_method", "weights quantised in this way cannot be read; take the model's float weights, which `mistral-sae model quantize` and the precisions int8 and int4 quantise", method, quantMethod);

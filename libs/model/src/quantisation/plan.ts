@@ -23,13 +23,24 @@ export interface FileRange {
   readonly length: number;
 }
 
+/** Rows to quantise. */
+export interface RowsJob {
+  readonly dtype: SourceDType;
+  readonly k: number;
+  readonly format: BlockFormat;
+  /** Where the scales go, bytes from the start of the new file. */
+  readonly scalesAt: number;
+  /** Rows of a head whose rotary pairs lie side by side, to be put half a head apart; 0 where the order is right. */
+  readonly interleaved: number;
+}
+
 /** A piece of work: rows to quantise, or bytes to copy, from a source file to places of the new file. */
 export interface QuantiseJob {
   /** The tensor that it is part of, for errors. */
   readonly tensor: string;
   readonly from: FileRange;
   /** Undefined: the bytes are copied to `at`. */
-  readonly rows: { readonly dtype: SourceDType; readonly k: number; readonly format: BlockFormat; readonly scalesAt: number } | undefined;
+  readonly rows: RowsJob | undefined;
   /** Where the values go, bytes from the start of the new file. */
   readonly at: number;
 }
@@ -74,8 +85,10 @@ export function planQuantisation(source: ModelSource, format: BlockFormat, modul
       const weight = source.weights.get(part);
       const dtype = sourceDTypes[weight.type] ?? "F32";
       const rowBytes = k * DTYPE_BYTES[dtype];
-      for (const { start, count } of pieces(weight.shape[0] ?? 0, Math.ceil(valuesOfJob / k))) {
-        jobs.push({ tensor: part, from: range(source, weight, start * rowBytes, count * rowBytes), rows: { dtype, k, format: own, scalesAt }, at });
+      const interleaved = weight.interleavedHeads === undefined ? 0 : source.config.dHead;
+      const unit = Math.max(1, interleaved);
+      for (const { start, count } of pieces(weight.shape[0] ?? 0, unit * Math.ceil(valuesOfJob / k / unit))) {
+        jobs.push({ tensor: part, from: range(source, weight, start * rowBytes, count * rowBytes), rows: { dtype, k, format: own, scalesAt, interleaved }, at });
         at += count * bytesOfRow(k, own);
         scalesAt += count * blocks * Float32Array.BYTES_PER_ELEMENT;
       }

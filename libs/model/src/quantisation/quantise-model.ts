@@ -5,7 +5,7 @@ import { basename, dirname, join, resolve } from "node:path";
 import { InputError, sha256File, syncFolder } from "@mistral-sae/tensor";
 import { readModelSource } from "../graph/model-source.ts";
 import type { QuantisedBits } from "./blocks.ts";
-import { bitsOf, quantisationJson, type Quantisation, type QuantisedPrecision } from "./format.ts";
+import { bitsOf, configFile, quantisationJson, weightsFile, type Quantisation, type QuantisedPrecision } from "./format.ts";
 import { moduleNames } from "./modules.ts";
 import { planQuantisation } from "./plan.ts";
 import { runJobs } from "./quantise-team.ts";
@@ -37,7 +37,7 @@ export interface QuantisedModel {
 }
 
 /** Weights and what describes them; all else in a model folder is copied. */
-const replaced = /\.(safetensors|bin|pth|pt|gguf|onnx|msgpack|h5)$|\.index\.json$|^config\.json$|^\./;
+const replaced = /\.(safetensors|bin|pth|pt|gguf|onnx|msgpack|h5)$|\.index\.json$|^\./;
 
 /** Larger files beside a model are no tokenizer. */
 const largestCopied = 256 << 20;
@@ -64,7 +64,7 @@ export async function quantiseModel(modelDir: string, target: string, options: Q
   const temporary = join(dirname(folder), `.${basename(folder)}.${randomBytes(6).toString("hex")}.tmp`);
   await mkdir(temporary, { recursive: true });
   try {
-    const weights = join(temporary, "model.safetensors");
+    const weights = join(temporary, weightsFile);
     await makeFile(weights, plan.header, plan.size);
     let done = 0;
     const sourceDigest = await runJobs(plan.jobs, weights, {
@@ -78,8 +78,9 @@ export async function quantiseModel(modelDir: string, target: string, options: Q
     await syncFile(weights);
     const quantisation: Quantisation = { precision, bits, blockSize, moduleBits, weightsDigest: await sha256File(weights, signal), sourceDigest };
     await copyOthers(modelDir, temporary);
-    const config = JSON.parse(await readFile(join(modelDir, "config.json"), "utf8")) as Record<string, unknown>;
-    await writeFile(join(temporary, "config.json"), `${JSON.stringify({ ...config, quantization_config: quantisationJson(quantisation) }, undefined, 2)}\n`);
+    const configName = configFile(source.config);
+    const config = JSON.parse(await readFile(join(modelDir, configName), "utf8")) as Record<string, unknown>;
+    await writeFile(join(temporary, configName), `${JSON.stringify({ ...config, quantization_config: quantisationJson(quantisation) }, undefined, 2)}\n`);
     for (const name of await readdir(temporary)) await syncFile(join(temporary, name));
     await syncFolder(temporary);
     signal?.throwIfAborted();

@@ -49,7 +49,7 @@ function run({ tensor, from, rows, at }: QuantiseJob): JobReply {
     write(bytes, at);
     return { digest };
   }
-  const { dtype, k, format, scalesAt } = rows;
+  const { dtype, k, format, scalesAt, interleaved } = rows;
   const count = from.length / (dtype === "F32" ? 4 : 2);
   const n = count / k;
   if (values.length < count) values = new Float32Array(count);
@@ -57,11 +57,25 @@ function run({ tensor, from, rows, at }: QuantiseJob): JobReply {
   if (packed.length < packedBytes) packed = new Uint8Array(packedBytes);
   const blocks = n * blocksOfRow(k, format.blockSize);
   if (scales.length < blocks) scales = new Float32Array(blocks);
-  const bad = quantiseRows(f32FromBytes(dtype, bytes, values.subarray(0, count)), k, format, packed, scales);
+  const floats = f32FromBytes(dtype, bytes, values.subarray(0, count));
+  if (interleaved > 0) separatePairs(floats, k, interleaved);
+  const bad = quantiseRows(floats, k, format, packed, scales);
   if (bad >= 0) return { fault: { file: from.file, tensor, message: `tensor "${tensor}" holds a value that is not finite`, got: "NaN or an infinity", wanted: "finite weights" } };
   write(packed.subarray(0, packedBytes), at);
   write(bytesOf(scales.subarray(0, blocks)), scalesAt);
   return { digest };
+}
+
+/** Puts rows [heads, dHead / 2, 2] in the order [heads, 2, dHead / 2]. */
+function separatePairs(rows: Float32Array, k: number, dHead: number): void {
+  const before = rows.slice();
+  for (let head = 0; head < rows.length / k; head += dHead) {
+    for (let i = 0; i < dHead; i++) {
+      const from = head + i;
+      const to = head + (i & 1) * (dHead / 2) + (i >> 1);
+      rows.set(before.subarray(from * k, (from + 1) * k), to * k);
+    }
+  }
 }
 
 /** Bytes that the file lacks. */

@@ -1,12 +1,12 @@
 import { realpath } from "node:fs/promises";
-import { basename, dirname } from "node:path";
-import { InputError, missingTensor, openWeights, type DType, type LocatedTensor, type Weights } from "@mistral-sae/tensor";
+import { basename, dirname, join } from "node:path";
+import { InputError, missingTensor, openSafetensors, type DType, type LocatedTensor, type SafetensorsFile } from "@mistral-sae/tensor";
 import type { ModelConfig } from "../config/model-config.ts";
 import { weightNames, type Weight, type WeightTable } from "../graph/weight-table.ts";
 import type { OnnxDataType } from "../onnx/data-type.ts";
 import { blocksOfRow, type QuantisedBits } from "./blocks.ts";
-import type { Quantisation } from "./format.ts";
-import { floatWeightNames, quantisedModules } from "./modules.ts";
+import { weightsFile, type Quantisation } from "./format.ts";
+import { floatWeightNames, moduleNames, quantisedModules } from "./modules.ts";
 
 /** W [n, k] in blocks along its rows: what MatMulNBits reads, zero points left implicit (8 or 128). */
 export interface QuantisedWeight {
@@ -27,9 +27,8 @@ const floatTypes: Readonly<Record<string, OnnxDataType>> = { F32: "float32", F16
  * Throws InputError for a missing tensor, a wrong type or a wrong shape.
  */
 export async function readQuantisedTable(modelDir: string, config: ModelConfig, quantisation: Quantisation): Promise<WeightTable> {
-  await using weights = await openWeights(modelDir);
-  const [file = modelDir, ...more] = weights.files;
-  if (more.length > 0) throw new InputError("the weights of a quantised model lie in one file", { file: modelDir, got: `${weights.files.length} files`, wanted: "model.safetensors" });
+  const file = join(modelDir, weightsFile);
+  await using weights = await openSafetensors(file);
   const real = await realpath(file);
   const place = (tensor: LocatedTensor, type: OnnxDataType, shape: readonly number[]): Weight => ({ name: tensor.name, type, shape, at: { file: basename(real), offset: tensor.offset, length: tensor.length } });
   const floats = new Map<string, Weight>();
@@ -37,7 +36,7 @@ export async function readQuantisedTable(modelDir: string, config: ModelConfig, 
   let parameters = 0;
   for (const name of floatWeightNames(config)) {
     const shape = name === weightNames.embedding ? [config.dVocab, config.dModel] : [config.dModel];
-    const tensor = found(weights, modelDir, name, Object.keys(floatTypes), shape);
+    const tensor = found(weights, name, Object.keys(floatTypes), shape);
     floats.set(name, place(tensor, floatTypes[tensor.dtype] ?? "float32", shape));
     types.add(tensor.dtype);
     parameters += product(shape);
@@ -54,15 +53,15 @@ export async function readQuantisedTable(modelDir: string, config: ModelConfig, 
       blockSize,
       n,
       k,
-      qweight: place(found(weights, modelDir, `${name}.qweight`, ["U8"], values), "uint8", values),
-      scales: place(found(weights, modelDir, `${name}.scales`, ["F32"], scales), "float32", scales),
+      qweight: place(found(weights, `${name}.qweight`, ["U8"], values), "uint8", values),
+      scales: place(found(weights, `${name}.scales`, ["F32"], scales), "float32", scales),
     });
     types.add(`INT${bits}`);
-    if (name !== "lm_head" || !config.tiedEmbeddings) parameters += n * k;
+    if (name !== moduleNames.head || !config.tiedEmbeddings) parameters += n * k;
   }
   return {
     folder: dirname(real),
-    files: weights.files,
+    files: [file],
     storedDtypes: [...types].sort(),
     parameters,
     tiedEmbeddings: config.tiedEmbeddings,
@@ -81,9 +80,9 @@ export async function readQuantisedTable(modelDir: string, config: ModelConfig, 
   };
 }
 
-function found(weights: Weights, modelDir: string, name: string, dtypes: readonly string[], shape: readonly number[]): LocatedTensor {
+function found(weights: SafetensorsFile, name: string, dtypes: readonly string[], shape: readonly number[]): LocatedTensor {
   const tensor = weights.tensors.get(name);
-  if (tensor === undefined) throw missingTensor(name, modelDir, weights.tensors);
+  if (tensor === undefined) throw missingTensor(name, weights.path, weights.tensors);
   const dtype: DType = tensor.dtype;
   if (!dtypes.includes(dtype)) throw new InputError(`tensor "${name}" has another type than config.json says`, { file: tensor.file, field: `${name}.dtype`, got: dtype, wanted: dtypes.join(", ") });
   if (tensor.shape.length !== shape.length || tensor.shape.some((size, i) => size !== shape[i])) {
