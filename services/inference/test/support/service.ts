@@ -1,6 +1,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { GRPCInferenceService } from "@mistral-sae/contracts/inference/grpc_predict_v2";
 import { InferenceService } from "@mistral-sae/contracts/mistral_sae/inference/v1/inference";
 import { OperationService } from "@mistral-sae/contracts/mistral_sae/operations/v1/operation";
 import { SaeService } from "@mistral-sae/contracts/mistral_sae/sae/v1/sae";
@@ -16,6 +17,7 @@ export interface TestService {
   readonly inference: Client<typeof InferenceService>;
   readonly saes: Client<typeof SaeService>;
   readonly operations: Client<typeof OperationService>;
+  readonly openInference: Client<typeof GRPCInferenceService>;
   /** Folder that it owns; outlives stop(), so that another may be started on it. */
   readonly data: string;
   stop(): Promise<void>;
@@ -38,6 +40,7 @@ export async function startService(config: Partial<InferenceConfig> = {}): Promi
     inference: createClient(InferenceService, server.address),
     saes: createClient(SaeService, server.address),
     operations: createClient(OperationService, server.address),
+    openInference: createClient(GRPCInferenceService, server.address),
     stop: async () => {
       await server.close(500);
       await services.close();
