@@ -53,7 +53,7 @@ describe("mistral-sae model", () => {
   it("inspect tells what a folder holds", async () => {
     const { code, stdout } = await runCli(["--json", "model", "inspect", demoModelDir]);
     expect(code).toBe(0);
-    expect(JSON.parse(stdout)).toMatchObject({ architecture: "MistralForCausalLM", n_layers: 4, d_model: 192, d_vocab: 4096, parameters: 3_147_456, dtypes: ["F16"], tie_word_embeddings: false, sliding_window: null, eos_token_ids: [2] });
+    expect(JSON.parse(stdout)).toMatchObject({ architecture: "MistralForCausalLM", n_layers: 4, d_model: 192, d_vocab: 4096, parameters: 3_147_456, dtypes: ["F16"], tie_word_embeddings: false, sliding_windows: [null, null, null, null], eos_token_ids: [2] });
   });
 
   it("inspect refuses truncated weights by file, with exit code 2", async () => {
