@@ -64,7 +64,8 @@ function rawValues(field: string, datatype: Datatype, bytes: Uint8Array, count: 
   if (datatype === "BYTES") return rawStrings(field, bytes);
   const wanted = count * WIDTHS[datatype];
   if (bytes.byteLength !== wanted) throw invalidArgument(field, `got ${bytes.byteLength} raw bytes, wanted ${wanted}: ${count} elements of ${datatype}`, "TENSOR_SIZE_MISMATCH");
-  const { buffer } = bytes.slice();
+  // A copy: a view of a pooled Buffer need not be aligned.
+  const { buffer } = new Uint8Array(bytes);
   switch (datatype) {
     case "BOOL":
       return Array.from(bytes, (byte) => byte !== 0);
