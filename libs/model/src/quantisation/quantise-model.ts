@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import { copyFile, mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { basename, dirname, join, resolve } from "node:path";
-import { InputError, sha256File, syncFolder } from "@mistral-sae/tensor";
+import { InputError, syncFolder } from "@mistral-sae/tensor";
 import { readModelSource } from "../graph/model-source.ts";
 import type { QuantisedBits } from "./blocks.ts";
 import { bitsOf, configFile, quantisationJson, weightsFile, type Quantisation, type QuantisedPrecision } from "./format.ts";
@@ -67,7 +67,7 @@ export async function quantiseModel(modelDir: string, target: string, options: Q
     const weights = join(temporary, weightsFile);
     await makeFile(weights, plan.header, plan.size);
     let done = 0;
-    const sourceDigest = await runJobs(plan.jobs, weights, {
+    const digests = await runJobs(plan.jobs, weights, {
       threads,
       signal,
       onBytes: (bytes) => {
@@ -76,7 +76,7 @@ export async function quantiseModel(modelDir: string, target: string, options: Q
       },
     });
     await syncFile(weights);
-    const quantisation: Quantisation = { precision, bits, blockSize, moduleBits, weightsDigest: await sha256File(weights, signal), sourceDigest };
+    const quantisation: Quantisation = { precision, bits, blockSize, moduleBits, ...digests };
     await copyOthers(modelDir, temporary);
     const configName = configFile(source.config);
     const config = JSON.parse(await readFile(join(modelDir, configName), "utf8")) as Record<string, unknown>;

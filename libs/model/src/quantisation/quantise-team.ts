@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { Worker } from "node:worker_threads";
 import { InputError } from "@mistral-sae/tensor";
 import type { QuantiseJob } from "./plan.ts";
-import type { JobReply, QuantiseThreadData } from "./quantise-thread.ts";
+import type { JobReply, QuantiseThreadData, ThreadRequest } from "./quantise-thread.ts";
 
 /** How the work is done. */
 export interface TeamOptions {
@@ -13,51 +13,70 @@ export interface TeamOptions {
   readonly onBytes: (bytes: number) => void;
 }
 
-/**
- * Does the jobs on threads, each of which reads the source and writes `target` itself. Returns the SHA-256, hex, over the
- * SHA-256 of each job's source bytes in the order of the jobs, which no number of threads changes.
- */
-export async function runJobs(jobs: readonly QuantiseJob[], target: string, { threads, signal, onBytes }: TeamOptions): Promise<string> {
+/** What the jobs came to. */
+export interface TeamResult {
+  /** SHA-256, hex, over the SHA-256 of each job's source bytes in the order of the jobs, which no number of threads changes. */
+  readonly sourceDigest: string;
+  /** SHA-256, hex, of the file written. */
+  readonly weightsDigest: string;
+}
+
+/** Does the jobs on threads, each of which reads the source and writes `target` itself. */
+export async function runJobs(jobs: readonly QuantiseJob[], target: string, { threads, signal, onBytes }: TeamOptions): Promise<TeamResult> {
   const digests: Uint8Array[] = [];
   let next = 0;
-  let failure: unknown;
-  const work = async (thread: number): Promise<void> => {
-    const worker = new Worker(new URL("./quantise-thread.ts", import.meta.url), { workerData: { target } satisfies QuantiseThreadData, name: `quantise-${thread}` });
-    const exit = new Promise<void>((resolve) => worker.once("exit", () => resolve()));
+  let failed = false;
+  const work = async (thread: QuantiseThread): Promise<void> => {
     try {
-      await once(worker, "message");
-      while (failure === undefined && next < jobs.length) {
+      while (!failed && next < jobs.length) {
         signal?.throwIfAborted();
         const index = next++;
         const job = jobs[index]!;
-        const reply = await ask(worker, job);
-        digests[index] = checked(reply);
+        digests[index] = await thread.ask(job);
         onBytes(job.from.length);
       }
     } catch (error) {
-      failure ??= error;
-    } finally {
-      worker.postMessage(undefined);
-      await exit;
+      failed = true;
+      throw error;
     }
   };
-  await Promise.all(Array.from({ length: Math.max(1, Math.min(threads, jobs.length)) }, (_, thread) => work(thread)));
-  if (failure !== undefined) throw failure;
-  const digest = createHash("sha256");
-  for (const one of digests) digest.update(one);
-  return digest.digest("hex");
+  const team = Array.from({ length: Math.max(1, Math.min(threads, jobs.length)) }, (_, i) => new QuantiseThread(target, i));
+  try {
+    const ends = await Promise.allSettled(team.map(work));
+    for (const end of ends) if (end.status === "rejected") throw end.reason;
+    const digest = createHash("sha256");
+    for (const one of digests) digest.update(one);
+    signal?.throwIfAborted();
+    return { sourceDigest: digest.digest("hex"), weightsDigest: Buffer.from(await team[0]!.ask({ sha256: target })).toString("hex") };
+  } finally {
+    await Promise.all(team.map((thread) => thread.close()));
+  }
 }
 
-async function ask(worker: Worker, job: QuantiseJob): Promise<JobReply> {
-  const answered = once(worker, "message") as Promise<[JobReply]>;
-  worker.postMessage(job);
-  const [reply] = await answered;
-  return reply;
-}
+/** One thread of the team. */
+class QuantiseThread {
+  readonly #worker: Worker;
+  readonly #exit: Promise<void>;
 
-function checked(reply: JobReply): Uint8Array {
-  if ("digest" in reply) return reply.digest;
-  if ("error" in reply) throw new Error(`a thread that quantises failed: ${reply.error}`);
-  const { message, file, tensor, got, wanted } = reply.fault;
-  throw new InputError(message, { file, field: tensor, got, wanted });
+  constructor(target: string, index: number) {
+    this.#worker = new Worker(new URL("./quantise-thread.ts", import.meta.url), { workerData: { target } satisfies QuantiseThreadData, name: `quantise-${index}` });
+    // Heard by whoever asks at that moment.
+    this.#worker.on("error", () => undefined);
+    this.#exit = new Promise((resolve) => this.#worker.once("exit", () => resolve()));
+  }
+
+  async ask(request: Exclude<ThreadRequest, undefined>): Promise<Uint8Array> {
+    const answered = once(this.#worker, "message") as Promise<[JobReply]>;
+    this.#worker.postMessage(request);
+    const [reply] = await answered;
+    if ("digest" in reply) return reply.digest;
+    if ("error" in reply) throw new Error(`a thread that quantises failed: ${reply.error}`);
+    const { message, file, tensor, got, wanted } = reply.fault;
+    throw new InputError(message, { file, field: tensor, got, wanted });
+  }
+
+  async close(): Promise<void> {
+    this.#worker.postMessage(undefined satisfies ThreadRequest);
+    await this.#exit;
+  }
 }

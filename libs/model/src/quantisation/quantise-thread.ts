@@ -11,7 +11,10 @@ export interface QuantiseThreadData {
   readonly target: string;
 }
 
-/** A piece of work done, or why not. */
+/** What a thread is asked: a piece of work, the SHA-256 of a file, or to end. */
+export type ThreadRequest = QuantiseJob | { readonly sha256: string } | undefined;
+
+/** A piece of work done, or why not; `digest` is the SHA-256 of the source bytes or of the file. */
 export type JobReply = { readonly digest: Uint8Array } | { readonly fault: { readonly file: string; readonly tensor: string; readonly message: string; readonly got: string; readonly wanted: string } } | { readonly error: string };
 
 const port = parentPort;
@@ -26,18 +29,17 @@ let values = new Float32Array();
 let packed = new Uint8Array();
 let scales = new Float32Array();
 
-port.on("message", (job: QuantiseJob | undefined) => {
-  if (job === undefined) {
+port.on("message", (request: ThreadRequest) => {
+  if (request === undefined) {
     port.close();
     return;
   }
   try {
-    port.postMessage(run(job));
+    port.postMessage("sha256" in request ? hash(request.sha256) : run(request));
   } catch (error) {
     port.postMessage({ error: error instanceof Error ? error.message : String(error) } satisfies JobReply);
   }
 });
-port.postMessage("ready");
 
 function run({ tensor, from, rows, at }: QuantiseJob): JobReply {
   if (sourceBytes.length < from.length) sourceBytes = new Uint8Array(from.length);
@@ -66,6 +68,16 @@ function run({ tensor, from, rows, at }: QuantiseJob): JobReply {
   return { digest };
 }
 
+function hash(file: string): JobReply {
+  const sum = createHash("sha256");
+  const bytes = new Uint8Array(4 << 20);
+  for (let at = 0, got = -1; got !== 0; at += got) {
+    got = readSync(handleOf(file), bytes, 0, bytes.length, at);
+    sum.update(bytes.subarray(0, got));
+  }
+  return { digest: sum.digest() };
+}
+
 /** Puts rows [heads, dHead / 2, 2] in the order [heads, 2, dHead / 2]. */
 function separatePairs(rows: Float32Array, k: number, dHead: number): void {
   const before = rows.slice();
@@ -80,15 +92,21 @@ function separatePairs(rows: Float32Array, k: number, dHead: number): void {
 
 /** Bytes that the file lacks. */
 function read({ file, offset }: FileRange, bytes: Uint8Array): number {
-  const known = inputs.get(file);
-  const handle = known ?? openSync(file, "r");
-  if (known === undefined) inputs.set(file, handle);
+  const handle = handleOf(file);
   for (let done = 0; done < bytes.length; ) {
     const got = readSync(handle, bytes, done, bytes.length - done, offset + done);
     if (got === 0) return bytes.length - done;
     done += got;
   }
   return 0;
+}
+
+function handleOf(file: string): number {
+  const known = inputs.get(file);
+  if (known !== undefined) return known;
+  const handle = openSync(file, "r");
+  inputs.set(file, handle);
+  return handle;
 }
 
 function write(bytes: Uint8Array, at: number): void {
