@@ -4,6 +4,8 @@ export type { Attribute, ExternalLocation } from "./onnx/wire.ts";
 export { CacheFullError } from "./cache-full-error.ts";
 export type * from "./engine.ts";
 export type * from "./edits/edit.ts";
+export { contradiction, neverTogether } from "./edits/contradiction.ts";
+export { selectionsMeet } from "./edits/rules.ts";
 export type { LoadedSae } from "./sae/loaded-sae.ts";
 export { greedy, mostLogprobs, type SamplingParams } from "./sampling/params.ts";
 export { engineDefaults, openEngine } from "./client/open-engine.ts";

@@ -84,7 +84,15 @@ export class Generation {
       variant.cachedTokens = result.reusedTokens[i] ?? 0;
       this.#capturePrompt(result, rows, i, variant);
     }
-    for (const [i, variant] of this.plan.variants.entries()) this.#choose(variant, i, rows);
+    for (const [i, variant] of this.plan.variants.entries()) {
+      const endedBy = result.endedBy[i] ?? -1;
+      if (endedBy < 0) {
+        this.#choose(variant, i, rows);
+        continue;
+      }
+      variant.end(endedBy);
+      variant.done = true;
+    }
   }
 
   /** The variants to decode next, first variant first; none while the reader is behind. */
@@ -101,7 +109,7 @@ export class Generation {
 
   /** Row `row` of a step was this variant's. */
   stepped(variant: VariantRun, row: number, rows: StepRows): void {
-    const { t, token } = variant.feed(rows.result.edited[row] === 1);
+    const { t, token } = variant.feed(rows.result.edited[row] ?? 0);
     for (const capture of this.plan.captures) {
       if (!capturesGenerated(capture, t, token)) continue;
       const value = capturedRows(capture, variant.id, this.plan.prompt.ids.length + t, rows.residuals(capture.key, row, 1));
@@ -110,13 +118,15 @@ export class Generation {
     const { held } = variant;
     if (held !== undefined) {
       variant.held = undefined;
+      const endedBy = held.finish === undefined ? (rows.result.endedBy[row] ?? -1) : -1;
+      const step = endedBy < 0 ? held.step : { ...held.step, textDelta: `${held.step.textDelta ?? ""}${variant.end(endedBy)}` };
       if (this.#traceKey === undefined) {
-        this.#emit(held.step);
+        this.#emit(step);
       } else {
         variant.traced++;
-        this.#emit({ ...held.step, trace: sparseMessage(rows.code(this.#traceKey, row)) });
+        this.#emit({ ...step, trace: sparseMessage(rows.code(this.#traceKey, row)) });
       }
-      if (held.finish !== undefined) {
+      if (variant.finish !== undefined) {
         variant.done = true;
         return;
       }
@@ -126,7 +136,7 @@ export class Generation {
 
   /** A variant's slot has been given back. Ends the stream after the last. @throws INTERNAL STEERING_NOT_APPLIED. */
   retired(variant: VariantRun, proofs: readonly EditProof[]): void {
-    const { proofs: fields, warnings } = proveSteering(`variant ${JSON.stringify(variant.id)}`, variant.placed, variant.expected, proofs);
+    const { proofs: fields, warnings } = proveSteering(`variant ${JSON.stringify(variant.id)}`, variant.placed, variant.selected, proofs);
     const all = [...warnings];
     if (this.plan.withKl && variant.placed.length > 0 && variant !== this.plan.variants[0] && variant.largestKl === 0) {
       all.push("the distributions never differ from the first variant's (KL 0)");
@@ -147,6 +157,7 @@ export class Generation {
           steeringExpectedSteps: variant.expectedSteps,
           proofs: [...fields],
           warnings: all,
+          endedBy: variant.endedBy ?? "",
         },
       },
     });
@@ -166,7 +177,7 @@ export class Generation {
       ...(Number.isNaN(nats) ? {} : { klFromBaseline: nats }),
     };
     if (!Number.isNaN(nats)) variant.largestKl = Math.max(variant.largestKl, nats);
-    if (this.#readsRows) {
+    if (this.#readsRows || variant.mayEnd) {
       variant.held = { step, token: chosen.token, finish: chosen.finish };
       return;
     }

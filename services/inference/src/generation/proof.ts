@@ -4,6 +4,7 @@ import type { InterventionProofSchema } from "@mistral-sae/contracts/mistral_sae
 import type { EditProof } from "@mistral-sae/model";
 import { internal } from "@mistral-sae/rpc";
 import type { PlacedIntervention } from "../interventions/placed.ts";
+import type { ResolvedIntervention } from "../interventions/resolve.ts";
 
 type ProofFields = MessageInitShape<typeof InterventionProofSchema>;
 
@@ -16,23 +17,26 @@ export interface Proven {
 /**
  * Holds the engine's proofs against what was asked for.
  *
- * @param expectedSteps decoding steps that each intervention had to edit.
+ * @param selectedSteps decoding steps that each intervention selects: it edits them, unless a condition holds it off.
  * @throws INTERNAL STEERING_NOT_APPLIED when one edited more or fewer rows than it had to.
  */
-export function proveSteering(where: string, placed: readonly PlacedIntervention[], expectedSteps: readonly number[], proofs: readonly EditProof[]): Proven {
+export function proveSteering(where: string, placed: readonly PlacedIntervention[], selectedSteps: readonly number[], proofs: readonly EditProof[]): Proven {
   const warnings: string[] = [];
   const fields = placed.map(({ source, promptRows }, i): ProofFields => {
     const proof = proofs[i];
-    const wanted = expectedSteps[i] ?? 0;
-    if (proof === undefined || proof.id !== source.id || proof.promptRows !== promptRows || proof.steps !== wanted) {
+    const selected = selectedSteps[i] ?? 0;
+    if (proof === undefined || proof.id !== source.id || !addsUp(source, proof, promptRows, selected)) {
       throw internal(
         "STEERING_NOT_APPLIED",
-        `${where}: intervention ${JSON.stringify(source.id)} had to edit ${promptRows} prompt rows and ${wanted} steps, the engine reports ` +
-          (proof === undefined ? "nothing" : `${proof.promptRows} and ${proof.steps}`),
+        `${where}: intervention ${JSON.stringify(source.id)} had to edit ${promptRows} prompt rows and ${selected} steps, the engine reports ` +
+          (proof === undefined ? "nothing" : `${proof.promptRows} and ${proof.steps}, and ${proof.offPromptRows} and ${proof.offSteps} held off by conditions`),
       );
     }
     const rows = proof.promptRows + proof.steps;
-    if (rows === 0) {
+    const off = proof.offPromptRows + proof.offSteps;
+    if (rows === 0 && off > 0) {
+      warnings.push(`intervention ${JSON.stringify(source.id)} edited nothing: its conditions held at none of its ${off} rows`);
+    } else if (rows === 0) {
       warnings.push(`intervention ${JSON.stringify(source.id)} met none of its positions: nothing was edited`);
     } else if (proof.changedRows === 0) {
       warnings.push(`intervention ${JSON.stringify(source.id)} left all its ${rows} rows as they were (a strength without effect, or a silent feature)`);
@@ -43,11 +47,20 @@ export function proveSteering(where: string, placed: readonly PlacedIntervention
       resolvedStrength: resolvedStrength(source.source, proof),
       promptPositions: proof.promptRows,
       appliedSteps: proof.steps,
-      expectedSteps: wanted,
+      expectedSteps: selected - proof.offSteps,
       meanDeltaNorm: proof.meanDeltaNorm,
+      conditionedOffPositions: proof.offPromptRows,
+      conditionedOffSteps: proof.offSteps,
     };
   });
   return { proofs: fields, warnings };
+}
+
+/** Every row that is selected was edited or held off by a condition, and none is held off without one. */
+function addsUp({ conditions }: ResolvedIntervention, proof: EditProof, promptRows: number, steps: number): boolean {
+  const { offPromptRows, offSteps } = proof;
+  if (conditions.length === 0 && offPromptRows + offSteps > 0) return false;
+  return proof.promptRows + offPromptRows === promptRows && proof.steps + offSteps === steps;
 }
 
 /** A fraction of the norm differs from row to row: its raw strength is the mean length of the step, signed. */

@@ -33,8 +33,12 @@ export class VariantRun {
   appliedSteps = 0;
   /** Steps at which one had to. */
   expectedSteps = 0;
-  /** Steps that each intervention had to edit. */
-  readonly expected: number[];
+  /** Steps that each intervention selects. */
+  readonly selected: number[];
+  /** Whether a condition may end it, so that each token is read before it is told. */
+  readonly mayEnd: boolean;
+  /** The intervention whose conditions ended it. */
+  endedBy: string | undefined;
   largestKl = 0;
   /** A chosen token that waits for its own row. */
   held: { readonly step: StepFields; readonly token: number; readonly finish: FinishReason | undefined } | undefined;
@@ -49,7 +53,8 @@ export class VariantRun {
   constructor(id: string, placed: readonly PlacedIntervention[], params: GenerationParams, eosTokenIds: readonly number[], tokenizer: Tokenizer) {
     this.id = id;
     this.placed = placed;
-    this.expected = placed.map(() => 0);
+    this.selected = placed.map(() => 0);
+    this.mayEnd = placed.some(({ source }) => source.conditions.some(({ action }) => action === "abort"));
     this.#params = params;
     this.#endIds = new Set(params.ignoreEos ? [] : eosTokenIds);
     this.#detokenizer = tokenizer.detokenizer({ continuation: true, skipSpecial: true });
@@ -81,17 +86,25 @@ export class VariantRun {
     return { step, token, textDelta, finish };
   }
 
-  /** The token chosen last has been read by the model. Returns its index and id. */
-  feed(edited: boolean): { readonly t: number; readonly token: number } {
+  /** The token chosen last has been read by the model, `edited` as StepResult has it. Returns its index and id. */
+  feed(edited: number): { readonly t: number; readonly token: number } {
     const t = this.#fed++;
-    let any = false;
-    for (const [i, { rule }] of this.placed.entries()) {
+    let due = false;
+    for (const [i, { rule, source }] of this.placed.entries()) {
       if (!selects(rule, t, this.#last)) continue;
-      any = true;
-      this.expected[i] = (this.expected[i] ?? 0) + 1;
+      due ||= source.conditions.length === 0 || edited !== 2;
+      this.selected[i] = (this.selected[i] ?? 0) + 1;
     }
-    if (any) this.expectedSteps++;
-    if (edited) this.appliedSteps++;
+    if (due) this.expectedSteps++;
+    if (edited === 1) this.appliedSteps++;
     return { t, token: this.#last };
+  }
+
+  /** The conditions of edit `index` end it. Returns the text that was held back. */
+  end(index: number): string {
+    this.finish ??= FinishReason.CONDITION;
+    this.endedBy = this.placed[index]?.source.id ?? "";
+    const { text, stopped } = this.#stop.push(this.#detokenizer.end());
+    return stopped ? text : text + this.#stop.flush();
   }
 }

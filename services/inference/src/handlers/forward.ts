@@ -4,6 +4,7 @@ import type { ForwardBatch } from "@mistral-sae/model";
 import { type Handlers, invalidArgument } from "@mistral-sae/rpc";
 import { proveSteering } from "../generation/proof.ts";
 import { CHUNK_BYTES } from "../generation/capture.ts";
+import { requireReached } from "../interventions/effect.ts";
 import { readableHook } from "../interventions/hooks.ts";
 import { type PlacedIntervention, placeInterventions, requireRows } from "../interventions/placed.ts";
 import { promptMask } from "../interventions/positions.ts";
@@ -60,6 +61,7 @@ async function planForward(request: ForwardRequest, model: LoadedModel, saes: Sa
   if (twice >= 0) throw invalidArgument(`hook_names[${twice}]`, `got ${hookNames[twice]} twice, wanted each hook once`);
   if (!Object.values<number>(Reduction).includes(request.reduction)) throw invalidArgument("reduction", `got ${request.reduction}, wanted LAST, MEAN, MAX or none`);
   const resolved = resolveInterventions("interventions", request.interventions, resolveContext(model, saes));
+  requireReached(resolved, hookNames);
   const prompts = await readPrompts((i) => `prompts[${i}]`, request.prompts, model.reader, signal);
   const { positions } = request;
   const masks = prompts.map((prompt) => (positions === undefined ? undefined : promptMask("positions", positions, prompt)));
