@@ -63,7 +63,7 @@ function featureStep(edit: FeatureEdit, index: number, sae: SaeRuntime): Feature
     refuse(edit, "min", edit.min);
     refuse(edit, "max", edit.max);
   }
-  return { index, feature: edit.feature, formula: activationFormula(edit), keepErrorTerm: edit.keepErrorTerm ?? true };
+  return { index, edit, feature: edit.feature, formula: activationFormula(edit), keepErrorTerm: edit.keepErrorTerm ?? true };
 }
 
 function vectorFormula(edit: VectorEdit, context: EditContext): RowFormula {

@@ -19,3 +19,8 @@ export function activationFormula(edit: FeatureEdit): ActivationFormula {
       return (a) => Math.min(Math.max(a, least), most);
   }
 }
+
+/** Whether a' − a depends on a, which is 0 or more: what is only added does not, where the floor is out of reach. */
+export function readsActivation(edit: FeatureEdit, factor: number): boolean {
+  return edit.method !== "feature_add" || !(edit.allowNegative === true || (edit.strength ?? 0) * factor >= 0);
+}

@@ -1,13 +1,14 @@
-import type { SparseRows } from "@mistral-sae/tensor";
-import { rowBounds } from "@mistral-sae/tensor";
+import { rowBounds, type SparseRows } from "@mistral-sae/tensor";
 import { activationIn, addScaled, type Encoded, type SaeRuntime } from "../sae/sae-runtime.ts";
 import type { SequenceEdits } from "./compiled.ts";
-import type { ActivationFormula } from "./feature-formulas.ts";
+import type { FeatureEdit } from "./edit.ts";
+import { type ActivationFormula, readsActivation } from "./feature-formulas.ts";
 import { factorAt } from "./rules.ts";
 
 /** One edit of a feature group. */
 export interface FeatureStep {
   readonly index: number;
+  readonly edit: FeatureEdit;
   readonly feature: number;
   readonly formula: ActivationFormula;
   readonly keepErrorTerm: boolean;
@@ -59,16 +60,18 @@ export class FeatureGroup {
     this.#from.fill(Number.NaN);
     reader.take(x, at);
     for (let i = 0; i < this.#steps.length; i++) {
-      const step = this.#steps[i]!;
+      const { index, edit, feature, keepErrorTerm } = this.#steps[i]!;
       const column = this.#columns[i]!;
-      if (edits.verdict(step.index, position, token) !== "apply") continue;
-      if (!step.keepErrorTerm) return false;
+      if (edits.verdict(index, position, token) !== "apply") continue;
+      if (!keepErrorTerm) return false;
       if (!Number.isNaN(this.#from[column]!)) continue;
-      const activation = reader.activation(step.feature);
-      if (sae.kind === "topk" && activation > 0) return false;
-      this.#from[column] = activation;
+      // A change that is the same from any activation is reckoned from 0.
+      const alone = this.#columns.indexOf(column) === this.#columns.lastIndexOf(column);
+      const reads = !alone || readsActivation(edit, factorAt(edit, position, edits.promptLength));
+      this.#from[column] = reads ? reader.activation(feature) : 0;
+      if (sae.kind === "topk" && this.#from[column]! > 0) return false;
     }
-    this.#change(edits, position, token, reader.scale);
+    this.#change(edits, position, token, reader.scale, undefined);
     this.#addChanges(x, at, reader.scale);
     return true;
   }
@@ -77,7 +80,8 @@ export class FeatureGroup {
   editByCode({ code, input }: Encoded, r: number, edits: SequenceEdits, position: number, token: number, x: Float32Array, at: number): void {
     const scale = input.scale?.[r] ?? 1;
     for (const [column, feature] of this.#features.entries()) this.#from[column] = activationIn(code, r, feature);
-    const dropping = this.#change(edits, position, token, scale);
+    const dropping: number[] = [];
+    this.#change(edits, position, token, scale, dropping);
     for (const index of this.#reconstruct) if (edits.verdict(index, position, token) === "apply") dropping.push(index);
     if (dropping.length === 0) {
       this.#addChanges(x, at, scale);
@@ -98,23 +102,21 @@ export class FeatureGroup {
     for (const index of this.#reconstruct) if (edits.verdict(index, position, token) === "off") edits.recordOff(index, position);
   }
 
-  /** a' from a by the edits that apply, recording those that keep the error; returns the indices of those that drop it. */
-  #change(edits: SequenceEdits, position: number, token: number, scale: number): number[] {
-    const dropping: number[] = [];
+  /** a' from a by the edits that apply, recording those that keep the error and adding the others to `dropping`. */
+  #change(edits: SequenceEdits, position: number, token: number, scale: number, dropping: number[] | undefined): void {
     const { decoderNorms } = this.sae.sae;
     this.#to.set(this.#from);
     for (let i = 0; i < this.#steps.length; i++) {
-      const { index, feature, formula, keepErrorTerm } = this.#steps[i]!;
+      const { index, edit, feature, formula, keepErrorTerm } = this.#steps[i]!;
       const column = this.#columns[i]!;
       if (edits.verdict(index, position, token) !== "apply") continue;
       const before = this.#to[column]!;
-      const after = formula(before, factorAt(edits.compiled.edits[index]!, position, edits.promptLength));
+      const after = formula(before, factorAt(edit, position, edits.promptLength));
       this.#to[column] = after;
       if (keepErrorTerm) edits.record(index, position, Math.abs(scale * (after - before)) * decoderNorms[feature]!);
-      else dropping.push(index);
+      else dropping?.push(index);
     }
     this.#recordOff(edits, position, token);
-    return dropping;
   }
 
   /** h + sd Σ (a' − a) D_f */

@@ -1,5 +1,5 @@
 import { ConflictPolicy } from "@mistral-sae/contracts/mistral_sae/common/v1/intervention";
-import type { GeneratedRule, GeneratedSet } from "@mistral-sae/model";
+import { type GeneratedRule, type GeneratedSet, neverTogether, selectionsMeet } from "@mistral-sae/model";
 import { invalidArgument } from "@mistral-sae/rpc";
 import type { Placement } from "./positions.ts";
 import type { ResolvedIntervention } from "./resolve.ts";
@@ -7,7 +7,7 @@ import type { ResolvedIntervention } from "./resolve.ts";
 /**
  * Settles interventions that edit one feature or direction at the same positions, by the policy of the later one:
  * ERROR refuses, SEQUENTIAL lets both act in list order, FIRST takes the shared positions from the later one.
- * Two FEATURE_SET of one feature never go together.
+ * Two FEATURE_SET of one feature never go together. Conditions that contradict each other keep two apart as well.
  *
  * @param placements one an intervention, in list order.
  * @returns the placements, those of FIRST reduced.
@@ -21,7 +21,7 @@ export function settleConflicts(interventions: readonly ResolvedIntervention[], 
       const shared = later.touches.find((key) => earlier.touches.includes(key));
       if (shared === undefined) continue;
       const [a, b] = [settled[i] as Placement, settled[j] as Placement];
-      if (!overlaps(a, b)) continue;
+      if (!selectionsMeet(a, b) || neverTogether(earlier.conditions, later.conditions)) continue;
       const bothSet = earlier.method.method === "feature_set" && later.method.method === "feature_set";
       if (later.conflict === ConflictPolicy.FIRST) {
         settled[j] = without(later, b, a);
@@ -31,25 +31,6 @@ export function settleConflicts(interventions: readonly ResolvedIntervention[], 
     }
   }
   return settled;
-}
-
-function overlaps(a: Placement, b: Placement): boolean {
-  for (let i = 0; i < a.prompt.length; i++) if (a.prompt[i] === 1 && b.prompt[i] === 1) return true;
-  return setsMeet(a.generated.include ?? { all: true }, b.generated.include ?? { all: true });
-}
-
-/** Whether two sets may share a generated token; an id and a place may always meet. */
-function setsMeet(a: GeneratedSet, b: GeneratedSet): boolean {
-  if (isEmpty(a) || isEmpty(b)) return false;
-  if (a.all === true || b.all === true) return true;
-  if (a.tokenIds !== undefined && (b.window !== undefined || a.tokenIds.some((id) => b.tokenIds?.includes(id)))) return true;
-  if (b.tokenIds !== undefined && a.window !== undefined) return true;
-  if (a.window === undefined || b.window === undefined) return false;
-  return a.window.start < (b.window.end ?? Infinity) && b.window.start < (a.window.end ?? Infinity);
-}
-
-function isEmpty({ all, window, tokenIds }: GeneratedSet): boolean {
-  return all !== true && window === undefined && (tokenIds === undefined || tokenIds.length === 0);
 }
 
 /** `placement` less what `taken` selects. */
@@ -88,7 +69,7 @@ function excluding(later: ResolvedIntervention, rule: GeneratedRule, taken: Gene
 
 function conflicting(later: ResolvedIntervention, earlier: ResolvedIntervention, bothSet: boolean): Error {
   const advice = bothSet
-    ? "two FEATURE_SET of one feature cannot both hold; drop one or give them other positions"
+    ? "two FEATURE_SET of one feature cannot both hold; drop one, or give them other positions or conditions that never hold together"
     : "give them other positions, or a conflict of SEQUENTIAL or FIRST";
   return invalidArgument(
     later.field,

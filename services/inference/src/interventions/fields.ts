@@ -1,5 +1,6 @@
 import { type Intervention, type Schedule, StrengthUnit } from "@mistral-sae/contracts/mistral_sae/common/v1/intervention";
-import { failedPrecondition, invalidArgument, unimplemented } from "@mistral-sae/rpc";
+import { failedPrecondition, invalidArgument } from "@mistral-sae/rpc";
+import { requireEffect } from "./effect.ts";
 import { METHODS, type Method, type Option } from "./methods.ts";
 
 /** The intervention's method. @throws INVALID_ARGUMENT for an unset or unknown one. */
@@ -29,8 +30,8 @@ const OPTION_FIELDS: Readonly<Record<Option, readonly { name: string; set: (i: I
  * Holds an intervention against its method: fields that do not apply are refused, those needed must be there, and
  * numbers are finite.
  *
- * @throws INVALID_ARGUMENT STEERING_FIELD_NOT_APPLICABLE, VALUE_NOT_FINITE or INVALID_FIELD; FAILED_PRECONDITION
- *   MAX_ACTIVATION_UNKNOWN; UNIMPLEMENTED for conditions.
+ * @throws INVALID_ARGUMENT STEERING_FIELD_NOT_APPLICABLE, STEERING_NO_EFFECT, VALUE_NOT_FINITE or INVALID_FIELD;
+ *   FAILED_PRECONDITION MAX_ACTIVATION_UNKNOWN.
  */
 export function checkFields(field: string, intervention: Intervention, method: Method): void {
   for (const option of Object.keys(OPTION_FIELDS) as Option[]) {
@@ -46,9 +47,7 @@ export function checkFields(field: string, intervention: Intervention, method: M
   }
   checkNumbers(field, intervention, method);
   checkUnit(field, intervention, method);
-  if (intervention.conditions.length > 0) {
-    throw unimplemented(`${field}.conditions: conditions are not offered yet; leave them unset`);
-  }
+  requireEffect(field, intervention, method);
 }
 
 function checkNumbers(field: string, { strength, min, max, maxFraction, allowNegative }: Intervention, method: Method): void {

@@ -1,7 +1,8 @@
 import type { EngineInfo, HookInfo } from "@mistral-sae/model";
 import { failedPrecondition, invalidArgument } from "@mistral-sae/rpc";
 
-const RESIDUAL = /^blocks\.(\d+)\.hook_resid_(pre|post)$/;
+const RESIDUAL = /^blocks\.(\d+)\.hook_resid_(pre|mid|post)$/;
+const INNER = /^blocks\.(\d+)\.(attn|mlp|hook_attn|hook_mlp|hook_q|hook_k|hook_v)/;
 
 /** The hook point of a name. @throws INVALID_ARGUMENT HOOK_UNKNOWN naming what there is. */
 export function hookOf(field: string, hookName: string, info: EngineInfo): HookInfo {
@@ -35,9 +36,18 @@ export function siteOf(hookName: string): string {
   return `blocks.${Number(layer) - 1}.hook_resid_post`;
 }
 
-/** Residual sites from the embedding to the last layer, by their index; undefined for hooks off the residual stream. */
+/** Residual sites from the embedding to the last layer in order, two a layer; undefined for hooks off the residual stream. */
 export function siteIndex(hookName: string): number | undefined {
   const [, layer, side] = RESIDUAL.exec(hookName) ?? [];
   if (layer === undefined) return undefined;
-  return Number(layer) + (side === "post" ? 1 : 0);
+  return 2 * Number(layer) + (side === "post" ? 2 : side === "mid" ? 1 : 0);
+}
+
+/** The last residual site that a hook depends on, itself included. */
+export function depthOf(hookName: string): number {
+  const site = siteIndex(hookName);
+  if (site !== undefined) return site;
+  const [, layer, part = ""] = INNER.exec(hookName) ?? [];
+  if (layer === undefined) return hookName === "hook_embed" ? 0 : Infinity;
+  return 2 * Number(layer) + (part.endsWith("mlp") ? 1 : 0);
 }

@@ -11,6 +11,7 @@ import type { Edit, GeneratedRule } from "@mistral-sae/model";
 import { invalidArgument } from "@mistral-sae/rpc";
 import type { Prompt } from "../wire/prompt.ts";
 import { settleConflicts } from "./conflicts.ts";
+import { requireFactor } from "./effect.ts";
 import { maySelect, place } from "./positions.ts";
 import type { ResolvedIntervention } from "./resolve.ts";
 import { scheduleFactors } from "./schedule.ts";
@@ -19,9 +20,9 @@ import { scheduleFactors } from "./schedule.ts";
 export interface PlacedIntervention {
   readonly source: ResolvedIntervention;
   readonly edit: Edit;
-  /** Prompt rows that must be edited. */
+  /** Prompt rows that are selected: edited, unless a condition holds the edit off. */
   readonly promptRows: number;
-  /** Which generated tokens must be edited. */
+  /** Which generated tokens are, likewise. */
   readonly rule: GeneratedRule;
   /** Whether neither prompt nor generation has a row for it. */
   readonly selectsNothing: boolean;
@@ -47,20 +48,30 @@ export function placeInterventions(interventions: readonly ResolvedIntervention[
     const factors = moves ? scheduleFactors(`${intervention.field}.schedule`, intervention.source.schedule, options.maxTokens) : undefined;
     let promptRows = 0;
     for (const selected of mask) promptRows += selected;
+    const selectsGenerated = maySelect(generated, options.maxTokens);
+    if (factors !== undefined && (promptRows > 0 || selectsGenerated)) requireFactor(intervention, factors, promptRows > 0, selectsGenerated);
+    if (options.maxTokens === 0) refuseAborts(intervention);
     return {
       source: intervention,
       promptRows,
       rule: generated,
-      selectsNothing: promptRows === 0 && !maySelect(generated, options.maxTokens),
+      selectsNothing: promptRows === 0 && !selectsGenerated,
       edit: intervention.edit({
         id: intervention.id,
         hook: intervention.hookName,
         prompt: mask,
         generated,
         ...(factors === undefined ? {} : { schedule: factors }),
+        ...(intervention.conditions.length === 0 ? {} : { conditions: intervention.conditions }),
       }),
     };
   });
+}
+
+function refuseAborts({ field, conditions }: ResolvedIntervention): void {
+  const abort = conditions.findIndex(({ action }) => action === "abort");
+  if (abort < 0) return;
+  throw invalidArgument(`${field}.conditions[${abort}].action`, "got ABORT, wanted APPLY: nothing is generated here that could be ended", "STEERING_FIELD_NOT_APPLICABLE");
 }
 
 /**

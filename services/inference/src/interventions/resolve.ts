@@ -6,10 +6,11 @@ import {
   type Intervention,
   StrengthUnit,
 } from "@mistral-sae/contracts/mistral_sae/common/v1/intervention";
-import type { Direction, Edit, EditBase, EngineInfo } from "@mistral-sae/model";
+import type { Direction, Edit, EditBase, EditCondition, EngineInfo } from "@mistral-sae/model";
 import { invalidArgument } from "@mistral-sae/rpc";
 import { bytesOf } from "@mistral-sae/tensor";
 import { readFloats } from "../wire/tensor.ts";
+import { readConditions } from "./conditions.ts";
 import { checkFields, methodOf } from "./fields.ts";
 import { siteOf, writableHook } from "./hooks.ts";
 import type { FeatureMethod, Method, ReconstructMethod, VectorMethod } from "./methods.ts";
@@ -40,6 +41,7 @@ export interface ResolvedIntervention {
   /** Features and directions it edits, as far as they can collide with those of others. */
   readonly touches: readonly string[];
   readonly conflict: ConflictPolicy;
+  readonly conditions: readonly EditCondition[];
   /** The edit with where it applies still to be filled in. */
   edit(base: EditBase): Edit;
 }
@@ -69,17 +71,22 @@ function resolveOne(field: string, source: Intervention, index: number, context:
     method,
     conflict: source.conflict === ConflictPolicy.UNSPECIFIED ? ConflictPolicy.ERROR : source.conflict,
   };
-  switch (method.kind) {
-    case "vector":
-      return { ...common, ...resolveVector(field, source, method, context) };
-    case "feature":
-      return { ...common, ...resolveFeature(field, source, method, context) };
-    default:
-      return { ...common, ...resolveReconstruct(field, source, method, context) };
-  }
+  const resolved = resolveTarget(field, source, method, context);
+  return { ...common, ...resolved, conditions: readConditions(`${field}.conditions`, source.conditions, resolved.hookName, context) };
 }
 
 type Resolved = Pick<ResolvedIntervention, "hookName" | "touches" | "edit">;
+
+function resolveTarget(field: string, source: Intervention, method: Method, context: ResolveContext): Resolved {
+  switch (method.kind) {
+    case "vector":
+      return resolveVector(field, source, method, context);
+    case "feature":
+      return resolveFeature(field, source, method, context);
+    default:
+      return resolveReconstruct(field, source, method, context);
+  }
+}
 
 function resolveVector(field: string, source: Intervention, { method, label }: VectorMethod, context: ResolveContext): Resolved {
   const { target } = source;
@@ -100,6 +107,9 @@ function resolveVector(field: string, source: Intervention, { method, label }: V
     throw wrongTarget(field, source, label, "feature or direction");
   }
   const swapTarget = source.swapTarget === undefined ? undefined : swapTargetOf(`${field}.swap_target`, source.swapTarget, hookName, context);
+  if (swapTarget !== undefined && direction instanceof Float32Array && direction.every((value, i) => value === swapTarget[i])) {
+    throw invalidArgument(`${field}.swap_target`, `got the direction itself, with which ${label} changes nothing, wanted another`, "STEERING_NO_EFFECT");
+  }
   const site = siteOf(hookName);
   return {
     hookName,
@@ -151,7 +161,8 @@ function resolveReconstruct(field: string, source: Intervention, { method, label
   };
 }
 
-function featureOf(field: string, ref: FeatureRef, context: ResolveContext): { sae: SaeTarget; feature: number } {
+/** The feature of a loaded SAE that a reference names. @throws as ResolveContext.sae does; FEATURE_OUT_OF_RANGE. */
+export function featureOf(field: string, ref: FeatureRef, context: ResolveContext): { sae: SaeTarget; feature: number } {
   const sae = context.sae(`${field}.sae`, ref.sae);
   if (ref.featureIndex >= sae.dSae) {
     throw invalidArgument(`${field}.feature_index`, `got ${ref.featureIndex}, wanted less than ${sae.dSae}`, "FEATURE_OUT_OF_RANGE");
