@@ -96,8 +96,8 @@ export interface EngineInfo {
   readonly dVocab: number;
   /** Longest sequence, given and generated tokens together. */
   readonly nCtx: number;
-  /** Arithmetic. */
-  readonly precision: "f32";
+  /** Arithmetic: f32, or weights in blocks of int8 or int4 that meet rows rounded to int8. */
+  readonly precision: EnginePrecision;
   /** Element types of the weights as stored, e.g. ["F16"]. */
   readonly storedDtypes: readonly string[];
   /** Parameters. */
@@ -117,6 +117,9 @@ export interface EngineInfo {
   /** Memory for keys and values, bytes. */
   readonly cacheBytes: number;
 }
+
+/** Arithmetic of the projections and the head. */
+export type EnginePrecision = "f32" | "int8" | "int4";
 
 /** What an engine holds. */
 export interface EngineUsage {
@@ -353,6 +356,15 @@ export interface OpenEngineOptions {
   readonly modelDir: string;
   /** Threads of the matrix products; default availableParallelism(). */
   readonly threads?: number;
+  /**
+   * Arithmetic; default that of the folder. For "int8" and "int4" a folder of floats is quantised once, to a folder in
+   * `quantisedDir` that later starts find again; a folder that is quantised has its own and no other.
+   */
+  readonly precision?: EnginePrecision;
+  /** Where quantised models are kept; default $MISTRAL_SAE_CACHE, else `mistral-sae` in the user's cache folder. */
+  readonly quantisedDir?: string;
+  /** Told how far quantising has come, in bytes of the weights. */
+  readonly onQuantise?: (done: number, total: number) => void;
   /** Longest context to allow; default min(max_position_embeddings, 4096). Bounds the rotary tables. */
   readonly maxContext?: number;
   /** Rows of one decode call at most; default 64. */

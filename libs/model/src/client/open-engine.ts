@@ -3,6 +3,7 @@ import { resolve } from "node:path";
 import { InputError } from "@mistral-sae/tensor";
 import type { Engine, OpenEngineOptions } from "../engine.ts";
 import { defaultMaxContext } from "../graph/model-source.ts";
+import { defaultCacheDir, prepareQuantised, requireFloats } from "../quantisation/prepare.ts";
 import type { WorkerSettings } from "../worker/protocol.ts";
 import { OrtEngine } from "./ort-engine.ts";
 import { WorkerLink } from "./worker-link.ts";
@@ -20,11 +21,20 @@ export async function openEngine(options: OpenEngineOptions): Promise<Engine> {
     if (!Number.isSafeInteger(value) || value < 1) throw new InputError(`${field} is out of range`, { field, got: value, wanted: "an integer from 1" });
   }
   options.signal?.throwIfAborted();
-  const settings: WorkerSettings = { modelDir: resolve(options.modelDir), threads, maxContext, maxBatchRows, cacheBytes };
+  const modelDir = await preparedFolder(options, threads);
+  const settings: WorkerSettings = { modelDir, threads, maxContext, maxBatchRows, cacheBytes };
   const { link, opened } = await WorkerLink.open(settings);
   if (options.signal?.aborted === true) await link.close();
   options.signal?.throwIfAborted();
   return new OrtEngine(link, { ...opened, threads, maxBatchRows, cacheBytes });
+}
+
+/** The folder to open: the model's own, or one of its quantised weights. */
+async function preparedFolder({ precision, quantisedDir = defaultCacheDir(), signal, onQuantise: onProgress, ...options }: OpenEngineOptions, threads: number): Promise<string> {
+  const modelDir = resolve(options.modelDir);
+  if (precision === "int8" || precision === "int4") return await prepareQuantised(modelDir, precision, quantisedDir, { threads, signal, onProgress });
+  if (precision === "f32") await requireFloats(modelDir);
+  return modelDir;
 }
 
 function defined(options: OpenEngineOptions): Partial<OpenEngineOptions> {

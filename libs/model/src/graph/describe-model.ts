@@ -24,7 +24,7 @@ export async function describeModel(source: ModelSource): Promise<Omit<EngineInf
     dMlp: config.dMlp,
     dVocab: config.dVocab,
     nCtx,
-    precision: "f32",
+    precision: weights.precision ?? "f32",
     storedDtypes: weights.storedDtypes,
     parameters: weights.parameters,
     bosTokenId: config.bosTokenId,

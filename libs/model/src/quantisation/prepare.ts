@@ -53,6 +53,12 @@ export async function prepareQuantised(modelDir: string, precision: QuantisedPre
   return folder;
 }
 
+/** Throws InputError when a model folder's weights are quantised. */
+export async function requireFloats(modelDir: string): Promise<void> {
+  const own = await readQuantisation(modelDir, await readModelConfig(modelDir));
+  if (own !== undefined) throw otherPrecision(modelDir, "f32", own.precision);
+}
+
 /** SHA-256, hex, over how the model is quantised and what its files are: path, size and time of the last change. */
 async function cacheKey(modelDir: string, precision: QuantisedPrecision): Promise<string> {
   const hash = createHash("sha256").update(JSON.stringify([formatVersion, precision, quantiseDefaults]));
