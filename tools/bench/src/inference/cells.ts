@@ -22,6 +22,8 @@ export interface Cell {
   readonly id: string;
   readonly shape: CellShape;
   readonly precision: Precision;
+  /** Who does `work` for this project: the engine, or the service over gRPC. */
+  readonly subject: "engine" | "service";
   readonly work: Work;
   readonly rivals: readonly Rival[];
 }
@@ -38,7 +40,7 @@ const past = 128;
 
 /** All cells that take turns by wall time. */
 export function timedCells(): Cell[] {
-  return cellShapes.flatMap((shape) => [...(["f32", "q8", "q4"] as const).flatMap((precision) => againstPeers(shape, precision)), ...batched(shape), ...againstItself(shape)]);
+  return cellShapes.flatMap((shape) => [...(["f32", "q8", "q4"] as const).flatMap((precision) => againstPeers(shape, precision)), ...batched(shape), ...againstItself(shape), capture(shape)]);
 }
 
 function againstPeers(shape: CellShape, precision: Precision): Cell[] {
@@ -49,15 +51,21 @@ function againstPeers(shape: CellShape, precision: Precision): Cell[] {
     { name: "llama.cpp", peer: "llama.cpp", work, wanted: 1 },
     ...(torch ? [{ name: "transformers", peer: "transformers" as const, work, ...(transformers === undefined ? {} : { wanted: transformers }) }] : []),
   ];
-  const cell = (name: string, work: Work, rivals: readonly Rival[]): Cell => ({ id: `${shape}/${name}/${precision}`, shape, precision, work, rivals });
+  const cell = (name: string, work: Work, rivals: readonly Rival[]): Cell => ({ id: `${shape}/${name}/${precision}`, shape, precision, subject: "engine", work, rivals });
   return [cell("decode", decode, against(decode, shape === "small" ? 1.3 : 1)), cell("prefill512", prefill, against(prefill, 1))];
 }
 
 function batched(shape: CellShape): Cell[] {
   const decode: Work = { work: "decode", batch: 8, past, steps: Math.ceil(steps[shape].f32 / 4) };
-  const harvest: Work = { work: "harvest", batch: 8, tokens: 128, layer: (layers[shape] >> 1) - 1 };
-  const cell = (name: string, work: Work, wanted: number): Cell => ({ id: `${shape}/${name}/f32`, shape, precision: "f32", work, rivals: [{ name: "transformers", peer: "transformers", work, wanted }] });
+  const harvest: Work = { work: "harvest", batch: 8, tokens: 128, layer: middleLayer(shape) };
+  const cell = (name: string, work: Work, wanted: number): Cell => ({ id: `${shape}/${name}/f32`, shape, precision: "f32", subject: "engine", work, rivals: [{ name: "transformers", peer: "transformers", work, wanted }] });
   return [cell("decode8", decode, 1.6), cell("harvest", harvest, 1.3)];
+}
+
+/** The engine's harvest, streamed over gRPC: at most a tenth more time than the engine alone. */
+function capture(shape: CellShape): Cell {
+  const work: Work = { work: "harvest", batch: { small: 64, medium: 16, demo: 256 }[shape], tokens: 128, layer: middleLayer(shape) };
+  return { id: `${shape}/capture/f32`, shape, precision: "f32", subject: "service", work, rivals: [{ name: "engine alone", work, wanted: 1 / 1.1 }] };
 }
 
 function againstItself(shape: CellShape): Cell[] {
@@ -66,6 +74,7 @@ function againstItself(shape: CellShape): Cell[] {
     id: `${shape}/${name}/f32`,
     shape,
     precision: "f32",
+    subject: "engine",
     work,
     rivals: [{ name: rivalName, work: rival, wanted }],
   });
@@ -75,4 +84,9 @@ function againstItself(shape: CellShape): Cell[] {
     cell("unused-hook", { ...plain(1), hooked: "unused" }, plain(1), "no hook", 0.98),
     cell("variant", { ...plain(1), batch: 2, hooked: "variant" }, plain(1), "baseline alone", 1 / 1.3),
   ];
+}
+
+/** The last layer of the lower half. */
+function middleLayer(shape: CellShape): number {
+  return (layers[shape] >> 1) - 1;
 }

@@ -1,5 +1,7 @@
 import { fileURLToPath } from "node:url";
+import { readModelConfig } from "@mistral-sae/model";
 import type { CellShape, PeerName } from "./cells.ts";
+import { startServiceContender, type ServiceContender } from "./capture.ts";
 import { type LineProcess, startLineProcess } from "./line-process.ts";
 import { llamaBench } from "./llama-bench.ts";
 import type { BenchModels } from "./models.ts";
@@ -26,7 +28,8 @@ export class Contenders implements AsyncDisposable {
   readonly #shape: CellShape;
   readonly #precision: Precision;
   readonly #peers = new Map<string, Contender | string>();
-  readonly #processes: LineProcess[] = [];
+  readonly #processes: AsyncDisposable[] = [];
+  #service: ServiceContender | undefined;
 
   private constructor(engine: LineProcess, setup: Setup, shape: CellShape, precision: Precision) {
     this.engine = engine;
@@ -38,8 +41,19 @@ export class Contenders implements AsyncDisposable {
 
   /** Starts this project's engine in a process of its own. */
   static async start(setup: Setup, shape: CellShape, precision: Precision): Promise<Contenders> {
-    const engine = await startLineProcess("mistral-sae", process.execPath, [ours, await setup.models.folder(shape), precision, String(setup.threads)]);
+    const engine = await startLineProcess("mistral-sae", process.execPath, [ours, await setup.models.folder(shape, precision), String(setup.threads)]);
     return new Contenders(engine, setup, shape, precision);
+  }
+
+  /** The inference service with this model, in a process of its own. */
+  async service(): Promise<Contender> {
+    if (this.#service === undefined) {
+      const folder = await this.#setup.models.folder(this.#shape);
+      const { dVocab } = await readModelConfig(folder);
+      this.#service = await startServiceContender(folder, this.#setup.threads, dVocab);
+      this.#processes.push(this.#service);
+    }
+    return this.#service;
   }
 
   /** A peer, or why there is none. */

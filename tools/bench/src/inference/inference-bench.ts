@@ -4,9 +4,10 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { type Cell, cellShapes, timedCells } from "./cells.ts";
 import { Contenders, type Setup } from "./contenders.ts";
+import { allGauges, type Gauge, type GaugeReport } from "./gauges.ts";
 import { type CellReport, takeTurns } from "./measure.ts";
 import { BenchModels } from "./models.ts";
-import { tableRows, tableHead } from "./report.ts";
+import { gaugeHead, gaugeRows, tableHead, tableRows } from "./report.ts";
 import { type Contender, precisions } from "./work.ts";
 
 /** `bench inference`: the engine and its peers, taking turns at the same work. */
@@ -30,9 +31,10 @@ export async function runInferenceBench(args: readonly string[]): Promise<void> 
   const threads = wholeNumber("--threads", values.threads);
   const shapes = oneOf("--shapes", values.shapes, cellShapes);
   const wantedPrecisions = oneOf("--precisions", values.precisions, precisions);
-  const patterns = values.cells === "" ? [] : values.cells.split(",");
-  const cells = timedCells().filter(({ id, shape, precision }) => shapes.includes(shape) && wantedPrecisions.includes(precision) && (patterns.length === 0 || patterns.some((part) => id.split("/").includes(part) || id === part)));
-  if (cells.length === 0) throw new Error(`--cells: got "${values.cells}", wanted some of ${[...new Set(timedCells().map(({ id }) => id.split("/")[1]))].join(", ")}`);
+  const wanted = (cell: Named): boolean => shapes.includes(cell.shape) && wantedPrecisions.includes(cell.precision) && isNamed(cell.id, values.cells);
+  const cells = timedCells().filter(wanted);
+  const gauges = allGauges().filter(wanted);
+  if (cells.length + gauges.length === 0) throw new Error(`--cells: got "${values.cells}", wanted some of ${[...new Set([...timedCells(), ...allGauges()].map(({ id }) => id.split("/")[1]))].join(", ")}`);
   const folder = values.models ?? (await mkdtemp(join(tmpdir(), "bench-inference-")));
   try {
     const setup: Setup = {
@@ -42,7 +44,7 @@ export async function runInferenceBench(args: readonly string[]): Promise<void> 
       llamaBench: given(values["llama-bench"], "MISTRAL_SAE_BENCH_LLAMA_BENCH"),
       peers: new Set(oneOf("--peers", values.peers, ["llama.cpp", "transformers", ""] as const)),
     };
-    if (!values.json) console.log(tableHead(threads));
+    if (!values.json && cells.length > 0) console.log(tableHead(threads));
     const reports: CellReport[] = [];
     for (const group of groups(cells)) {
       for await (const report of runGroup(group, setup, rounds)) {
@@ -50,10 +52,32 @@ export async function runInferenceBench(args: readonly string[]): Promise<void> 
         if (!values.json) console.log(tableRows(report));
       }
     }
+    const readings: GaugeReport[] = [];
+    if (!values.json && gauges.length > 0) console.log(gaugeHead());
+    for (const gauge of gauges) {
+      const report = await readGauge(gauge, setup);
+      readings.push(report);
+      if (!values.json) console.log(gaugeRows(report));
+    }
     const machine = { cpu: cpus()[0]?.model ?? "unknown", cores: availableParallelism(), threads, loadavg: loadavg()[0] };
-    if (values.json) console.log(JSON.stringify({ machine, cells: reports }, undefined, 2));
+    if (values.json) console.log(JSON.stringify({ machine, cells: reports, gauges: readings }, undefined, 2));
   } finally {
     if (values.models === undefined) await rm(folder, { recursive: true, force: true });
+  }
+}
+
+type Named = Pick<Cell, "id" | "shape" | "precision">;
+
+/** `names` are ids of cells, or their parts between slashes; empty names all. */
+function isNamed(id: string, names: string): boolean {
+  return names === "" || names.split(",").some((name) => id === name || id.split("/")[1] === name);
+}
+
+async function readGauge(gauge: Gauge, { models, threads }: Setup): Promise<GaugeReport> {
+  try {
+    return { id: gauge.id, readings: await gauge.read(models, threads), missing: [] };
+  } catch (error) {
+    return { id: gauge.id, readings: [], missing: [error instanceof Error ? error.message : String(error)] };
   }
 }
 
@@ -75,7 +99,8 @@ async function* runGroup(cells: readonly Cell[], setup: Setup, rounds: number): 
   for (const cell of cells) {
     const peers = new Map<string, Contender | string>();
     for (const { peer } of cell.rivals) if (peer !== undefined) peers.set(peer, await all.peer(peer));
-    yield await takeTurns(cell, all.engine, (peer) => peers.get(peer) ?? "unknown", rounds);
+    const subject = cell.subject === "engine" ? all.engine : await all.service();
+    yield await takeTurns(cell, { engine: all.engine, subject, peer: (name) => peers.get(name) ?? "unknown" }, rounds);
   }
 }
 

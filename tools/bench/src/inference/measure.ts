@@ -14,9 +14,9 @@ export interface Figures {
 /** How a rival stands to the engine: above 1 the engine is the faster. */
 export interface Ratio {
   readonly rival: string;
-  /** Rival's median wall time over the engine's. */
+  /** Rival's wall time over ours: the median of the rounds, so that the machine's drift cancels out. */
   readonly ratio: number;
-  /** Least and largest of the single rounds. */
+  /** Least and largest of the rounds. */
   readonly lowest: number;
   readonly highest: number;
   readonly wanted: number | undefined;
@@ -39,12 +39,21 @@ interface Entrant {
 
 const warmUps = 1;
 
-/** Lets the engine and its rivals take turns, one each a round. `of` gives a peer, or why there is none. */
-export async function takeTurns(cell: Cell, engine: Contender, of: (peer: string) => Contender | string, rounds: number): Promise<CellReport> {
-  const entrants: Entrant[] = [{ name: engine.name, contender: engine, work: cell.work, wanted: undefined, turns: [] }];
+/** Who can take turns in a cell. */
+export interface Entrants {
+  readonly engine: Contender;
+  /** Who does the cell's own work: the engine, or the service. */
+  readonly subject: Contender;
+  /** A peer, or why there is none. */
+  readonly peer: (name: string) => Contender | string;
+}
+
+/** Lets this project and its rivals take turns, one each a round. */
+export async function takeTurns(cell: Cell, { engine, subject, peer: peerOf }: Entrants, rounds: number): Promise<CellReport> {
+  const entrants: Entrant[] = [{ name: subject.name, contender: subject, work: cell.work, wanted: undefined, turns: [] }];
   const missing: string[] = [];
   for (const { name, peer, work, wanted } of cell.rivals) {
-    const contender = peer === undefined ? engine : of(peer);
+    const contender = peer === undefined ? engine : peerOf(peer);
     if (typeof contender === "string") missing.push(`${name}: ${contender}`);
     else entrants.push({ name, contender, work, wanted, turns: [] });
   }
@@ -73,8 +82,7 @@ function figuresOf({ name, contender, work, turns }: Entrant): Figures {
 
 function ratioOf(ours: Entrant, other: Entrant): Ratio {
   const rounds = other.turns.map(({ wallMs }, i) => wallMs / ours.turns[i]!.wallMs);
-  const wall = ({ turns }: Entrant): number => median(turns.map(({ wallMs }) => wallMs));
-  return { rival: other.name, ratio: wall(other) / wall(ours), lowest: Math.min(...rounds), highest: Math.max(...rounds), wanted: other.wanted };
+  return { rival: other.name, ratio: median(rounds), lowest: Math.min(...rounds), highest: Math.max(...rounds), wanted: other.wanted };
 }
 
 export function median(values: readonly number[]): number {

@@ -21,8 +21,9 @@ export class BenchModels {
     this.#folder = folder;
   }
 
-  /** A model folder in the Hugging Face layout. */
-  async folder(shape: CellShape): Promise<string> {
+  /** A model folder in the Hugging Face layout, its weights at a precision. */
+  async folder(shape: CellShape, precision: Precision = "f32"): Promise<string> {
+    if (precision !== "f32") throw new Error(`the engine has no ${precision} yet`);
     if (shape === "demo") return demoModelDir;
     const folder = join(this.#folder, shape);
     if (!(await exists(folder))) await whole(folder, (path) => makeModel(path, modelShapes[shape]));

@@ -1,17 +1,17 @@
 /**
  * Runs one model through the engine port and measures what is asked for on stdin, one line a turn (see work.ts).
  *
- * node ours.ts MODEL_FOLDER PRECISION THREADS
+ * node ours.ts MODEL_FOLDER THREADS
  */
 import { createInterface } from "node:readline";
-import { greedy, openEngine, type Edit, type Engine, type Sequence } from "@mistral-sae/model";
+import { greedy, openEngine, type Edit, type Sequence } from "@mistral-sae/model";
 import { Random } from "@mistral-sae/sae";
-import type { DecodeHook, Precision, Work } from "./work.ts";
+import type { DecodeHook, Work } from "./work.ts";
 
-const [modelDir = "", precision = "f32", threads = "2"] = process.argv.slice(2);
+const [modelDir = "", threads = "2"] = process.argv.slice(2);
 const random = new Random(0);
 
-const engine = await open(precision as Precision);
+const engine = await openEngine({ modelDir, threads: Number(threads) });
 const { nLayers, dModel, dVocab } = engine.info;
 const middle = `blocks.${nLayers >> 1}.hook_resid_post`;
 const direction = Float32Array.from({ length: dModel }, () => random.uniform(-0.1, 0.1));
@@ -26,11 +26,6 @@ for await (const line of createInterface({ input: process.stdin })) {
   }
 }
 await engine.close();
-
-async function open(precision: Precision): Promise<Engine> {
-  if (precision !== "f32") throw new Error(`the engine has no ${precision} yet`);
-  return await openEngine({ modelDir, threads: Number(threads) });
-}
 
 async function turn(work: Work): Promise<{ wallMs: number; cpuMs: number }> {
   if (work.work === "decode") {

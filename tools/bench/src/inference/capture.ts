@@ -1,0 +1,30 @@
+import { Random } from "@mistral-sae/sae";
+import { InferenceProcess } from "./service-process.ts";
+import type { Contender, Work } from "./work.ts";
+
+/** The inference service, asked over gRPC from this process; harvests only. */
+export interface ServiceContender extends Contender, AsyncDisposable {}
+
+/** Starts the service with a model. */
+export async function startServiceContender(modelDir: string, threads: number, dVocab: number): Promise<ServiceContender> {
+  const service = await InferenceProcess.start(modelDir, threads);
+  const random = new Random(0);
+  return {
+    name: "mistral-sae over gRPC",
+    version: "this project",
+    async run(work: Work) {
+      if (work.work !== "harvest") throw new Error(`the service is measured at harvesting only, not at ${work.work}`);
+      const prompts = Array.from({ length: work.batch }, () => ({
+        prompt: { case: "tokens" as const, value: { tokenIds: Array.from({ length: work.tokens }, () => 5 + (random.nextUint32() % (dVocab - 5))) } },
+      }));
+      const { cpuMs: cpu } = await service.state();
+      const wall = performance.now();
+      let rows = 0;
+      for await (const { tensor } of service.client.forward({ prompts, hookNames: [`blocks.${work.layer}.hook_resid_post`] })) rows += tensor?.shape[0] ?? 0;
+      const wallMs = performance.now() - wall;
+      if (rows !== work.batch * work.tokens) throw new Error(`the service sent ${rows} rows of ${work.batch * work.tokens}`);
+      return { wallMs, cpuMs: (await service.state()).cpuMs - cpu };
+    },
+    [Symbol.asyncDispose]: () => service[Symbol.asyncDispose](),
+  };
+}
