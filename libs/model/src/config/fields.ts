@@ -19,7 +19,7 @@ export class Fields {
   }
 
   static of(file: string, value: unknown): Fields {
-    if (!isObject(value)) throw new InputError("the file does not hold a JSON object", { file, got: value, wanted: "an object" });
+    if (!isObject(value)) throw new InputError("the file does not hold a JSON object", { file, field: "content", got: value, wanted: "an object" });
     return new Fields(file, "", value);
   }
 

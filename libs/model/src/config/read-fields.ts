@@ -18,13 +18,15 @@ export async function requireFields(file: string): Promise<Fields> {
   try {
     text = await readFile(file, "utf8");
   } catch (error) {
-    throw new InputError(`the file cannot be read: ${codeOf(error)}`, { file, wanted: "a model folder with config.json and *.safetensors" }, { cause: error });
+    throw new InputError(`the file cannot be read: ${codeOf(error)}`, { file, field: "file", wanted: "a model folder with config.json and *.safetensors" }, { cause: error });
   }
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch (error) {
-    throw new InputError(`the file is not JSON: ${error instanceof Error ? error.message : String(error)}`, { file }, { cause: error });
+    const pointer = text.startsWith("version https://git-lfs");
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new InputError(pointer ? "the file is a Git LFS pointer: run `git lfs pull` in its folder, or download the model anew" : `the file is not JSON: ${reason}`, { file, field: "content", wanted: "a JSON object" }, { cause: error });
   }
   return Fields.of(file, value);
 }

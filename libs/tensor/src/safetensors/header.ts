@@ -96,7 +96,10 @@ function parseEntry(name: string, value: unknown, section: DataSection): TensorE
   if (!isCounts(shape)) return fail("shape", "the shape is not a list of whole numbers", shape ?? null, "non-negative integers");
   if (!isCounts(offsets) || offsets.length !== 2) return fail("data_offsets", "the offsets are not two whole numbers", offsets ?? null, "[begin, end]");
   const [begin, end] = offsets as [number, number];
-  if (begin > end || end > dataSize) fail("data_offsets", "the offsets lie outside the file's data", [begin, end], `0 ≤ begin ≤ end ≤ ${dataSize}`);
+  if (begin > end || end > dataSize) {
+    const fault = begin > end ? "the offsets are in the wrong order" : "the offsets lie past the end of the file; was it downloaded whole?";
+    fail("data_offsets", fault, [begin, end], `0 ≤ begin ≤ end ≤ ${dataSize}`);
+  }
   const length = byteLength(dtype, shape);
   if (end - begin !== length) fail("data_offsets", `the size differs from ${dtype} [${shape.join(", ")}]`, `${end - begin} bytes`, `${length} bytes`);
   return { name, dtype, shape, offset: dataStart + begin, length };

@@ -139,12 +139,15 @@ export async function openSafetensors(path: string): Promise<SafetensorsFile> {
   const handle = await openFile(path);
   try {
     const { size } = await handle.stat();
-    if (size < 8) throw new InputError("too short for a safetensors file", { file: path, field: "header length", got: `${size} bytes`, wanted: "at least 8 bytes" });
+    if (size < 8) throw new InputError("too short for a safetensors file; was it downloaded whole?", { file: path, field: "header length", got: `${size} bytes`, wanted: "at least 8 bytes" });
     const prefix = new Uint8Array(8);
     await readFully(handle, prefix, 0, path);
     const length = new DataView(prefix.buffer).getBigUint64(0, true);
-    const room = Math.min(size - 8, LARGEST_HEADER);
-    if (length > BigInt(room)) throw new InputError("the safetensors header is longer than allowed", { file: path, field: "header length", got: length, wanted: `at most ${room}` });
+    if (length > BigInt(LARGEST_HEADER)) {
+      await refuseLfsPointer(handle, size, path);
+      throw new InputError("the safetensors header is longer than allowed", { file: path, field: "header length", got: length, wanted: `at most ${LARGEST_HEADER}` });
+    }
+    if (length > BigInt(size - 8)) throw new InputError("the file ends within its safetensors header; was it downloaded whole?", { file: path, field: "header length", got: length, wanted: `at most ${size - 8}` });
     const bytes = new Uint8Array(Number(length));
     await readFully(handle, bytes, 8, path);
     return new SafetensorsFile(path, handle, parseHeader(bytes, size, path));
@@ -152,6 +155,21 @@ export async function openSafetensors(path: string): Promise<SafetensorsFile> {
     await handle.close();
     throw error;
   }
+}
+
+/** Git LFS keeps a few lines of text in place of a file that was not fetched. */
+async function refuseLfsPointer(handle: FileHandle, size: number, file: string): Promise<void> {
+  const bytes = new Uint8Array(Math.min(size, 1024));
+  await readFully(handle, bytes, 0, file);
+  const text = new TextDecoder().decode(bytes);
+  if (!text.startsWith("version https://git-lfs")) return;
+  const stands = /^size (\d+)$/m.exec(text)?.[1];
+  throw new InputError("the file is a Git LFS pointer in place of the weights: run `git lfs pull` in its folder, or download the model anew", {
+    file,
+    field: "header",
+    got: `${size} bytes of text`,
+    wanted: stands === undefined ? "the safetensors file" : `the file of ${stands} bytes`,
+  });
 }
 
 async function openFile(path: string): Promise<FileHandle> {

@@ -72,6 +72,8 @@ describe("a lying safetensors file is refused naming file, field, got and wanted
     ["a product beyond every number", fileBytes(x({ shape: [9e15, 9e15, 9e15] }), new Uint8Array(8)), /data_offsets; got 8 bytes/],
     ["offsets reversed", fileBytes(x({ data_offsets: [8, 0] }), new Uint8Array(8)), /got \[8,0\], wanted 0 ≤ begin/],
     ["offsets beyond the end (a truncated file)", fileBytes(x({}), new Uint8Array(7)), /got \[0,8\], wanted 0 ≤ begin ≤ end ≤ 7/],
+    ["a file cut off in its header", fileBytes(x({}), new Uint8Array(8)).subarray(0, 20), /ends within its safetensors header; was it downloaded whole/],
+    ["a Git LFS pointer", new TextEncoder().encode(`version https://git-lfs.example/spec/v1\noid sha256:${"0".repeat(64)}\nsize 4321\n`), /Git LFS pointer.*git lfs pull.*wanted the file of 4321 bytes/],
     ["an overlap", fileBytes({ ...x({}), y: { dtype: "F32", shape: [1], data_offsets: [4, 8] } }, new Uint8Array(8)), /"y" overlaps.*got begin 4, wanted begin 8/],
     ["a gap", fileBytes({ ...x({}), y: { dtype: "F32", shape: [1], data_offsets: [12, 16] } }, new Uint8Array(16)), /"y" leaves a gap.*got begin 12, wanted begin 8/],
     ["bytes after the last tensor", fileBytes(x({}), new Uint8Array(12)), /got 12 bytes, wanted 8 bytes/],
