@@ -1,4 +1,4 @@
-import type { InferTensorContents, ModelInferRequest } from "@mistral-sae/contracts/inference/grpc_predict_v2";
+import type { InferParameter, InferTensorContents, ModelInferRequest } from "@mistral-sae/contracts/inference/grpc_predict_v2";
 import { invalidArgument } from "@mistral-sae/rpc";
 import { f32FromBytes, type FloatDType } from "@mistral-sae/tensor";
 
@@ -42,10 +42,11 @@ export function readInputs({ inputs, rawInputContents }: ModelInferRequest): Rea
   for (const [i, { name, datatype, shape, contents, parameters }] of inputs.entries()) {
     const field = `inputs[${JSON.stringify(name)}]`;
     if (read.has(name)) throw invalidArgument(field, "is given twice, wanted each input once");
-    const [unknown] = Object.keys(parameters);
+    const unknown = Object.keys(parameters).find((parameter) => parameter !== RAW_SIZE);
     if (unknown !== undefined) throw invalidArgument(`${field}.parameters`, `got ${unknown}, wanted none: shared memory and other extensions are not offered`);
     if (!isDatatype(datatype)) throw invalidArgument(`${field}.datatype`, `got ${JSON.stringify(datatype)}, wanted one of ${Object.keys(WIDTHS).join(", ")}`, "DTYPE_UNSUPPORTED");
     if (raw && contents !== undefined) throw invalidArgument(`${field}.contents`, "is given beside raw_input_contents, wanted one of the two");
+    requireRawSize(field, parameters[RAW_SIZE], rawInputContents[i]);
     const sizes = shape.map(Number);
     if (sizes.some((size) => !Number.isSafeInteger(size) || size < 0)) throw invalidArgument(`${field}.shape`, `got [${shape.join(", ")}], wanted sizes of 0 or more`, "TENSOR_SIZE_MISMATCH");
     const count = sizes.reduce((product, size) => product * size, 1);
@@ -54,6 +55,15 @@ export function readInputs({ inputs, rawInputContents }: ModelInferRequest): Rea
     read.set(name, { name, datatype, shape: sizes, values });
   }
   return read;
+}
+
+/** What KServe's client says of each raw input beside sending it. */
+const RAW_SIZE = "binary_data_size";
+
+function requireRawSize(field: string, parameter: InferParameter | undefined, bytes: Uint8Array | undefined): void {
+  const said = parameter?.parameterChoice.value;
+  if (said === undefined || Number(said) === bytes?.byteLength) return;
+  throw invalidArgument(`${field}.parameters[${RAW_SIZE}]`, `got ${String(said)}, wanted ${bytes?.byteLength ?? 0}, the raw bytes sent`, "TENSOR_SIZE_MISMATCH");
 }
 
 function isDatatype(name: string): name is Datatype {
