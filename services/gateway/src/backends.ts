@@ -1,4 +1,5 @@
 import type { DescService } from "@bufbuild/protobuf";
+import { GRPCInferenceService } from "@mistral-sae/contracts/inference/grpc_predict_v2";
 import { ExplanationService } from "@mistral-sae/contracts/mistral_sae/explanation/v1/explanation";
 import { FeatureIndexService } from "@mistral-sae/contracts/mistral_sae/feature_index/v1/feature_index";
 import { InferenceService } from "@mistral-sae/contracts/mistral_sae/inference/v1/inference";
@@ -11,7 +12,7 @@ import type { BackendName } from "./config.ts";
 
 /** The services that each backend owns. Every backend serves OperationService for its own operations besides. */
 export const servicesOf: Readonly<Record<BackendName, readonly DescService[]>> = {
-  inference: [InferenceService, SaeService],
+  inference: [InferenceService, SaeService, GRPCInferenceService],
   training: [TrainingService],
   "feature-index": [FeatureIndexService],
   explanation: [ExplanationService],

@@ -57,6 +57,8 @@ describe.skipIf(!grpcurl)("grpcurl without local protos", () => {
   it.each([
     ["inference", "mistral_sae.inference.v1.InferenceService"],
     ["inference", "mistral_sae.sae.v1.SaeService"],
+    ["inference", "inference.GRPCInferenceService"],
+    ["gateway", "inference.GRPCInferenceService"],
     ["training", "mistral_sae.training.v1.TrainingService"],
     ["feature-index", "mistral_sae.feature_index.v1.FeatureIndexService"],
     ["explanation", "mistral_sae.explanation.v1.ExplanationService"],
@@ -81,6 +83,16 @@ describe.skipIf(!grpcurl)("grpcurl without local protos", () => {
     const request = { prompt: { text: "Once upon a time" }, sampling: { temperature: 0, maxTokens: 4 } };
     const { stdout, stderr } = ask("-d", JSON.stringify(request), addresses[name] ?? "", "mistral_sae.inference.v1.InferenceService/Generate");
     expect(stdout.match(/"step": \{/g), stderr).toHaveLength(4);
+  });
+
+  it.each(["inference", "gateway"])("speaks the Open Inference Protocol through %s", (name) => {
+    const inputs = [{ name: "input_ids", datatype: "INT64", shape: [1, 3], contents: { int64_contents: [1, 465, 456] } }];
+    const request = { model_name: "demo", id: "g1", inputs, outputs: [{ name: "generated_text" }], parameters: { max_tokens: { int64_param: 6 }, temperature: { double_param: 0 } } };
+    const { stdout, stderr } = ask("-d", JSON.stringify(request), addresses[name] ?? "", "inference.GRPCInferenceService/ModelInfer");
+    const answer = JSON.parse(stdout === "" ? stderr : stdout) as { readonly id: string; readonly outputs: readonly { readonly name: string; readonly contents: { readonly bytesContents: readonly string[] } }[] };
+    expect(answer).toMatchObject({ id: "g1", outputs: [{ name: "generated_text", datatype: "BYTES", shape: ["1", "1"] }] });
+    expect(Buffer.from(answer.outputs[0]?.contents.bytesContents[0] ?? "", "base64").toString("utf8")).toMatch(/^\s\w/);
+    expect(ask(addresses[name] ?? "", "inference.GRPCInferenceService/ServerReady").stdout).toContain('"ready": true');
   });
 
   it("shows the details of a refusal", () => {
