@@ -1,4 +1,4 @@
-export type { ChatMessage, ChatRole, RoleSpan } from "./chat.ts";
+export type { ChatMessage, ChatRole, RoleSpan } from "./chat/messages.ts";
 export type { Detokenizer } from "./detokenizer.ts";
 export { loadTokenizer } from "./load.ts";
 export type { DecodeOptions } from "./text.ts";

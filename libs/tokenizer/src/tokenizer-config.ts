@@ -15,8 +15,8 @@ export interface TokenizerConfig {
 }
 
 /**
- * Reads tokenizer_config.json, with special_tokens_map.json and chat_template.jinja where it is silent. A folder
- * without them gives a configuration in which everything is undefined.
+ * Reads tokenizer_config.json, with special_tokens_map.json where it is silent. The chat template is that of
+ * chat_template.jinja, of tokenizer_config.json or of chat_template.json, the first there is. A folder without them gives a configuration in which everything is undefined.
  *
  * @throws InputError for a file that is no JSON object.
  */
@@ -25,13 +25,17 @@ export async function readTokenizerConfig(folder: string): Promise<TokenizerConf
   const map = await readObject(join(folder, "special_tokens_map.json"));
   const token = (name: string) => tokenText(config[name]) ?? tokenText(map[name]);
   const addBos = config["add_bos_token"];
+  const template =
+    (await readOptional(join(folder, "chat_template.jinja"))) ??
+    templateText(config["chat_template"]) ??
+    templateText((await readObject(join(folder, "chat_template.json")))["chat_template"]);
   return {
     bosToken: token("bos_token"),
     eosToken: token("eos_token"),
     unkToken: token("unk_token"),
     padToken: token("pad_token"),
     addBosToken: typeof addBos === "boolean" ? addBos : undefined,
-    chatTemplate: (await readOptional(join(folder, "chat_template.jinja"))) ?? templateText(config["chat_template"]),
+    chatTemplate: template,
   };
 }
 

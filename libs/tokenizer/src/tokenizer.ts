@@ -1,9 +1,12 @@
 import { InputError } from "@mistral-sae/tensor";
-import { type ChatMessage, type RoleSpan, roleSpans } from "./chat.ts";
-import { ChatTemplate } from "./chat-template.ts";
-import type { TokenCodec } from "./codec.ts";
+import { instructParts } from "./chat/instruct.ts";
+import type { ChatMessage, RoleSpan } from "./chat/messages.ts";
+import { contentSpans, roleSpans } from "./chat/spans.ts";
+import { ChatTemplate } from "./chat/template.ts";
+import type { Codec } from "./codec.ts";
 import { Detokenizer } from "./detokenizer.ts";
-import type { Frame } from "./hf-template.ts";
+import type { Frame } from "./formats/frame.ts";
+import type { InstructVersion } from "./formats/source.ts";
 import { type DecodeOptions, decodeIds, strToken } from "./text.ts";
 import type { TokenizerConfig } from "./tokenizer-config.ts";
 import type { Vocabulary } from "./vocabulary.ts";
@@ -24,12 +27,15 @@ export interface ChatTokens extends TokenIds {
 }
 
 export interface EncodeOptions {
-  /** Put BOS before the text; undefined does what the tokenizer does by itself. */
+  /**
+   * Put BOS before the text; undefined does what the tokenizer does by itself. A text that spells BOS at its start has
+   * it already and gets no second one.
+   */
   readonly prependBos?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Texts that go to the native encoder at once: large enough to keep it busy, small enough to yield between. */
+/** Texts that go to the encoder at once: large enough to keep it busy, small enough to let others in between. */
 const GROUP_CHARACTERS = 1 << 17;
 
 /** A tokenizer of any file format, with one handling of BOS, special tokens and chats. */
@@ -39,21 +45,31 @@ export class Tokenizer {
   readonly eosId: number | undefined;
   /** Whether plain text gets BOS unless told otherwise. */
   readonly addsBos: boolean;
-  readonly #codec: TokenCodec;
+  readonly #codec: Codec;
   readonly #template: ChatTemplate | undefined;
+  readonly #instruct: InstructVersion | undefined;
 
-  constructor(codec: TokenCodec, config: TokenizerConfig) {
+  /** @throws InputError for a chat template that cannot be parsed. */
+  constructor(codec: Codec, config: TokenizerConfig) {
+    const { controls, frame } = codec;
+    const tokens = {
+      bosToken: config.bosToken ?? controls.bosToken,
+      eosToken: config.eosToken ?? controls.eosToken,
+      unkToken: config.unkToken ?? controls.unkToken,
+      padToken: config.padToken ?? controls.padToken,
+    };
     this.#codec = codec;
     this.vocabulary = codec.vocabulary;
-    this.bosId = config.bosToken === undefined ? undefined : codec.idOf(config.bosToken);
-    this.eosId = config.eosToken === undefined ? undefined : codec.idOf(config.eosToken);
-    this.addsBos =
-      this.bosId !== undefined && (codec.frame.prefix[0] === this.bosId ? config.addBosToken !== false : config.addBosToken === true);
-    this.#template = config.chatTemplate === undefined ? undefined : new ChatTemplate(config.chatTemplate, config);
+    this.bosId = tokens.bosToken === undefined ? undefined : codec.vocabulary.idOf(tokens.bosToken);
+    this.eosId = tokens.eosToken === undefined ? undefined : codec.vocabulary.idOf(tokens.eosToken);
+    this.addsBos = this.bosId !== undefined && (frame.prefix[0] === this.bosId ? config.addBosToken !== false : config.addBosToken === true);
+    this.#template = config.chatTemplate === undefined ? undefined : new ChatTemplate(config.chatTemplate, { ...config, ...tokens });
+    this.#instruct = this.bosId === undefined || this.eosId === undefined ? undefined : codec.instruct;
   }
 
+  /** Whether conversations can be tokenised: by a chat template of the model's folder, or Mistral's instruct format. */
   get hasChatTemplate(): boolean {
-    return this.#template !== undefined;
+    return this.#template !== undefined || this.#instruct !== undefined;
   }
 
   /** The ids of a text. @throws InputError when BOS is asked for and the tokenizer has none. */
@@ -80,7 +96,7 @@ export class Tokenizer {
       signal?.throwIfAborted();
       let to = from;
       for (let size = 0; to < texts.length && (to === from || size < GROUP_CHARACTERS); to++) size += texts[to]?.length ?? 0;
-      const next = this.#encodeGroup(texts.slice(from, to), frame);
+      const next = this.#encodeGroup(texts.slice(from, to), frame, signal);
       next.catch(() => undefined);
       if (pending !== undefined) for (const tokens of await pending) results.push(tokens);
       pending = next;
@@ -100,14 +116,19 @@ export class Tokenizer {
     return { prefix: wanted ? [bosId, ...prefix] : prefix.slice(1), suffix };
   }
 
-  async #encodeGroup(texts: readonly string[], { prefix, suffix }: Frame): Promise<TokenIds[]> {
-    const encoded = await this.#codec.encode(texts, { offsets: false });
+  async #encodeGroup(texts: readonly string[], frame: Frame, signal: AbortSignal | undefined): Promise<TokenIds[]> {
+    const encoded = await this.#codec.encode(texts, { plain: false, spans: false }, signal);
     return encoded.map(({ ids }) => {
-      if (prefix.length + suffix.length === 0) return this.tokens(ids);
-      const all = new Uint32Array(prefix.length + ids.length + suffix.length);
-      all.set(prefix);
-      all.set(ids, prefix.length);
-      all.set(suffix, prefix.length + ids.length);
+      // BOS once: a text may spell it itself.
+      const spelled = this.bosId !== undefined && ids[0] === this.bosId && frame.prefix[0] === this.bosId;
+      const prefix = spelled ? frame.prefix.slice(1) : frame.prefix;
+      if (prefix.length + frame.suffix.length === 0) return this.tokens(ids);
+      const start = spelled ? 1 : 0;
+      const all = new Uint32Array(prefix.length + ids.length + frame.suffix.length);
+      all.set(ids.subarray(0, start));
+      all.set(prefix, start);
+      all.set(ids.subarray(start), start + prefix.length);
+      all.set(frame.suffix, prefix.length + ids.length);
       return this.tokens(all);
     });
   }
@@ -118,24 +139,48 @@ export class Tokenizer {
   }
 
   /**
-   * Renders a conversation by the chat template and tokenises it; the template alone decides about BOS.
+   * Tokenises a conversation: by the chat template of the model's folder, which alone decides about BOS, or else in
+   * Mistral's instruct format. A template's text is tokenised as a whole, so that a content which spells a control token
+   * becomes one, as in transformers; the instruct format keeps contents apart, as mistral-common does.
    *
-   * @throws InputError when there is no template, or it refuses the messages.
+   * @throws InputError when there is neither, or it refuses the messages.
    */
   async chat(messages: readonly ChatMessage[], addGenerationPrompt = true): Promise<ChatTokens> {
-    if (this.#template === undefined) {
+    if (messages.length === 0) {
+      throw new InputError("messages: a conversation needs at least one", { field: "messages", got: "0", wanted: "1 or more" });
+    }
+    if (this.#template === undefined) return await this.#instructChat(messages);
+    const text = this.#template.render(messages, addGenerationPrompt);
+    const [encoded] = await this.#codec.encode([text], { plain: false, spans: true });
+    const { ids, offsets } = encoded as { ids: Uint32Array; offsets: Uint32Array };
+    return { ...this.tokens(ids), text, spans: roleSpans(contentSpans(text, messages), offsets) };
+  }
+
+  async #instructChat(messages: readonly ChatMessage[]): Promise<ChatTokens> {
+    if (this.#instruct === undefined) {
       throw new InputError("chat: the model's tokenizer has no chat template; send text or token ids", {
         field: "chat",
         wanted: "text or token ids",
       });
     }
-    if (messages.length === 0) {
-      throw new InputError("messages: a conversation needs at least one", { field: "messages", got: "0", wanted: "1 or more" });
+    const { vocabulary } = this;
+    const parts = instructParts(this.#instruct, messages, { bos: strToken(vocabulary, this.bosId ?? 0), eos: strToken(vocabulary, this.eosId ?? 0) });
+    const texts = parts.flatMap((part) => (part.kind === "text" ? [part.text] : []));
+    const encoded = await this.#codec.encode(texts, { plain: true, spans: true });
+    const ids: number[] = [];
+    const spans: RoleSpan[] = [];
+    let at = 0;
+    for (const part of parts) {
+      if (part.kind === "control") {
+        ids.push(vocabulary.idOf(part.token) ?? 0);
+        continue;
+      }
+      const { ids: tokens, offsets } = encoded[at++] as { ids: Uint32Array; offsets: Uint32Array };
+      spans.push(...roleSpans(part.written, offsets, ids.length));
+      for (const token of tokens) ids.push(token);
     }
-    const text = this.#template.render(messages, addGenerationPrompt);
-    const [encoded] = await this.#codec.encode([text], { offsets: true });
-    const { ids, offsets } = encoded as { ids: Uint32Array; offsets: Uint32Array };
-    return { ...this.tokens(ids), text, spans: roleSpans(text, messages, offsets) };
+    const text = parts.map((part) => (part.kind === "text" ? part.text : part.token)).join("");
+    return { ...this.tokens(Uint32Array.from(ids)), text, spans };
   }
 
   /** The text of ids. */

@@ -4,10 +4,34 @@ export interface Piece {
   readonly special: boolean;
 }
 
-/**
- * The bytes of every token, packed into one buffer so that a vocabulary of 131,072 costs three arrays and not
- * 131,072 objects. Ids without a token (holes, a head padded beyond the tokenizer) have no bytes.
- */
+/** The tokens of a vocabulary, packed: a vocabulary of 131,072 costs four arrays and not 131,072 objects. */
+export interface VocabularyTable {
+  /** The bytes of all tokens by id. */
+  readonly bytes: Uint8Array;
+  /** Where each token's bytes start, and one more for the end. */
+  readonly offsets: Uint32Array;
+  /** 1 for special tokens. */
+  readonly special: Uint8Array;
+  /** 1 for ids that have a token. */
+  readonly known: Uint8Array;
+}
+
+export function packPieces(pieces: readonly (Piece | undefined)[]): VocabularyTable {
+  const offsets = new Uint32Array(pieces.length + 1);
+  for (let id = 0; id < pieces.length; id++) offsets[id + 1] = offsets[id]! + (pieces[id]?.bytes.length ?? 0);
+  const bytes = new Uint8Array(offsets[pieces.length]!);
+  const special = new Uint8Array(pieces.length);
+  const known = new Uint8Array(pieces.length);
+  for (const [id, piece] of pieces.entries()) {
+    if (piece === undefined) continue;
+    bytes.set(piece.bytes, offsets[id]);
+    special[id] = piece.special ? 1 : 0;
+    known[id] = 1;
+  }
+  return { bytes, offsets, special, known };
+}
+
+/** The bytes of every token. Ids without a token (holes, a head padded beyond the tokenizer) have no bytes. */
 export class Vocabulary {
   /** One past the largest id. */
   readonly size: number;
@@ -18,30 +42,15 @@ export class Vocabulary {
   readonly #special: Uint8Array;
   readonly #known: Uint8Array;
 
-  constructor(pieces: readonly (Piece | undefined)[]) {
-    this.size = pieces.length;
-    this.#offsets = new Uint32Array(pieces.length + 1);
-    this.#special = new Uint8Array(pieces.length);
-    this.#known = new Uint8Array(pieces.length);
-    let total = 0;
+  constructor({ bytes, offsets, special, known }: VocabularyTable) {
+    this.size = known.length;
+    this.#bytes = bytes;
+    this.#offsets = offsets;
+    this.#special = special;
+    this.#known = known;
     let longest = 1;
-    for (const piece of pieces) {
-      total += piece?.bytes.length ?? 0;
-      longest = Math.max(longest, piece?.bytes.length ?? 0);
-    }
+    for (let id = 0; id < this.size; id++) longest = Math.max(longest, offsets[id + 1]! - offsets[id]!);
     this.longest = longest;
-    this.#bytes = new Uint8Array(total);
-    let at = 0;
-    for (let id = 0; id < pieces.length; id++) {
-      const piece = pieces[id];
-      if (piece !== undefined) {
-        this.#bytes.set(piece.bytes, at);
-        at += piece.bytes.length;
-        this.#known[id] = 1;
-        this.#special[id] = piece.special ? 1 : 0;
-      }
-      this.#offsets[id + 1] = at;
-    }
   }
 
   /** Whether a token carries this id. */
@@ -52,6 +61,17 @@ export class Vocabulary {
   /** Whether the id is a special token: BOS, EOS or another control token. */
   isSpecial(id: number): boolean {
     return this.#special[id] === 1;
+  }
+
+  /** The first id whose bytes are this text. */
+  idOf(text: string): number | undefined {
+    const wanted = new TextEncoder().encode(text);
+    for (let id = 0; id < this.size; id++) {
+      const start = this.#offsets[id]!;
+      if (this.#offsets[id + 1]! - start !== wanted.length || !this.has(id)) continue;
+      if (wanted.every((byte, i) => byte === this.#bytes[start + i])) return id;
+    }
+    return undefined;
   }
 
   /** All ids that are special, ascending. */

@@ -1,7 +1,7 @@
 import { Template } from "@huggingface/jinja";
 import { InputError } from "@mistral-sae/tensor";
-import type { ChatMessage } from "./chat.ts";
-import type { TokenizerConfig } from "./tokenizer-config.ts";
+import type { ChatMessage } from "./messages.ts";
+import type { TokenizerConfig } from "../tokenizer-config.ts";
 
 /** A compiled chat template. */
 export class ChatTemplate {
