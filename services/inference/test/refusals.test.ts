@@ -63,14 +63,20 @@ describe("a request that cannot be met is refused, naming field, what was got an
     ["a vector with NaN", steer({ target: direction(new Float32Array(192).fill(Number.NaN)), method: M.ADD, strength: 1 }), Code.InvalidArgument, "VALUE_NOT_FINITE", /vector: got NaN at element 0/],
     ["a vector of zeros", steer({ target: direction(new Float32Array(192)), method: M.ADD, strength: 1 }), Code.InvalidArgument, "DIRECTION_ZERO", /zeros/],
     ["a multiple of an unknown maximum", steer({ target: ones, method: M.ADD, strength: 1, unit: StrengthUnit.MAX_ACTIVATION }), Code.FailedPrecondition, "MAX_ACTIVATION_UNKNOWN", /steering service/],
-    ["a fraction where it has no meaning", steer({ target: ones, method: M.ORTHOGONAL, strength: 1, unit: StrengthUnit.RESID_NORM_FRACTION }), Code.InvalidArgument, "STEERING_FIELD_NOT_APPLICABLE", /unit/],
+    ["a fraction where it has no meaning", steer({ target: ones, method: M.ORTHOGONAL, strength: 2, unit: StrengthUnit.RESID_NORM_FRACTION }), Code.InvalidArgument, "STEERING_FIELD_NOT_APPLICABLE", /unit/],
     ["a preset", steer({ target: { case: "preset", value: "steeringPresets/x" }, method: M.ADD, strength: 1 }), Code.InvalidArgument, "", /presets are resolved by the steering service/],
     ["an SAE that is not registered", steer({ target: { case: "feature", value: { sae: `${MODEL}/saes/none`, featureIndex: 0 } }, method: M.FEATURE_SET, strength: 1 }), Code.NotFound, "RESOURCE_NOT_FOUND", /saes\/none/],
     ["a position beyond the prompt", steer({ target: ones, method: M.ADD, strength: 1, positions: { include: { promptPositions: [5] } } }), Code.InvalidArgument, "POSITION_OUT_OF_RANGE", /got 5, wanted -5 to 4/],
     ["a selector that matches nothing", steer({ target: ones, method: M.ADD, strength: 1, positions: { include: { tokenIds: [] } } }), Code.InvalidArgument, "SELECTOR_EMPTY", /positions: selects no position/],
     ["only BOS, which is skipped", steer({ target: ones, method: M.ADD, strength: 1, positions: { include: { promptPositions: [0] } } }), Code.InvalidArgument, "SELECTOR_EMPTY", /special tokens are skipped/],
     ["roles of a plain text", steer({ target: ones, method: M.ADD, strength: 1, positions: { include: { roles: [ChatRole.USER] } } }), Code.InvalidArgument, "STEERING_FIELD_NOT_APPLICABLE", /roles need a prompt given as chat/],
-    ["a condition", steer({ target: ones, method: M.ADD, strength: 1, conditions: [{ threshold: 1 }] }), Code.Unimplemented, "UNIMPLEMENTED", /conditions/],
+    ["a condition without a feature", steer({ target: ones, method: M.ADD, strength: 1, conditions: [{ threshold: 1 }] }), Code.InvalidArgument, "", /conditions\[0\].feature: is not set/],
+    ["a condition on an SAE that is not there", steer({ target: ones, method: M.ADD, strength: 1, conditions: [{ feature: { sae: `${MODEL}/saes/none` }, threshold: 1 }] }), Code.NotFound, "RESOURCE_NOT_FOUND", /saes\/none/],
+    ["a strength of 0", steer({ target: ones, method: M.ADD, strength: 0 }), Code.InvalidArgument, "STEERING_NO_EFFECT", /strength: got 0, at which ADD changes nothing/],
+    ["a fraction of 0", steer({ target: ones, method: M.ADD, strength: -0, unit: StrengthUnit.RESID_NORM_FRACTION }), Code.InvalidArgument, "STEERING_NO_EFFECT", /strength/],
+    ["a scale of 1", steer({ target: ones, method: M.ORTHOGONAL, strength: 1 }), Code.InvalidArgument, "STEERING_NO_EFFECT", /strength: got 1, at which ORTHOGONAL changes nothing/],
+    ["a swap with itself", steer({ target: ones, method: M.SWAP, swapTarget: ones.value }), Code.InvalidArgument, "STEERING_NO_EFFECT", /swap_target: got the direction itself/],
+    ["a schedule of nothing", steer({ target: ones, method: M.ADD, strength: 1, schedule: { schedule: { case: "values", value: { factors: [0, 0] } } } }), Code.InvalidArgument, "STEERING_NO_EFFECT", /schedule: got the factor 0 at every position/],
     [
       "two edits of one direction",
       { prompt, variants: [{ variantId: "v", interventions: [{ id: "a", target: ones, method: M.ADD, strength: 1 }, { id: "b", target: ones, method: M.ABLATE }] }] },
@@ -90,6 +96,14 @@ describe("a request that cannot be met is refused, naming field, what was got an
   it("a Forward without hooks", async () => {
     const call = service.inference.forward({ prompts: [prompt] })[Symbol.asyncIterator]().next();
     expect((await refusal(call)).message).toMatch(/hook_names: got none/);
+  });
+
+  it("a Forward whose edit lies behind all that it reads", async () => {
+    const interventions = [{ target: direction(new Float32Array(192).fill(1), "blocks.2.hook_resid_post"), method: M.ADD, strength: 1 }];
+    const call = service.inference.forward({ prompts: [prompt], hookNames: ["blocks.0.hook_resid_pre", "blocks.2.hook_resid_pre"], interventions })[Symbol.asyncIterator]().next();
+    const error = await refusal(call);
+    expect(error.message).toMatch(/interventions\[0\]: edits blocks.2.hook_resid_post, which lies behind every hook asked for/);
+    expect(error.reason).toBe("STEERING_NO_EFFECT");
   });
 
   it("a reduction that does not exist", async () => {

@@ -1,5 +1,5 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
-import { ConflictPolicy, type Intervention, InterventionSchema, SteeringMethod } from "@mistral-sae/contracts/mistral_sae/common/v1/intervention";
+import { Comparison, ConflictPolicy, type Intervention, InterventionSchema, SteeringMethod } from "@mistral-sae/contracts/mistral_sae/common/v1/intervention";
 import type { EngineInfo } from "@mistral-sae/model";
 import { describe, expect, it } from "vitest";
 import { placeInterventions } from "../../src/interventions/placed.ts";
@@ -42,6 +42,21 @@ describe("two interventions on one feature", () => {
   it("both act when the later one says SEQUENTIAL, unless both set it", () => {
     expect(place(set(), add({ conflict: ConflictPolicy.SEQUENTIAL }))).toHaveLength(2);
     expect(() => place(set(), set({ conflict: ConflictPolicy.SEQUENTIAL }))).toThrow(/two FEATURE_SET of one feature cannot both hold/);
+  });
+
+  it("go together where one leaves out what the other takes, two FEATURE_SET as well", () => {
+    const early = { positions: { include: { promptAll: true, generationWindow: { start: 0, end: 3 } } } };
+    const late = { positions: { include: { generationAll: true }, exclude: { generationWindow: { start: 0, end: 3 } } } };
+    expect(place(set(early), set(late))).toHaveLength(2);
+    expect(place(set({ positions: { include: { tokenIds: [10] } } }), set({ positions: { exclude: { tokenIds: [10] } } }))).toHaveLength(2);
+    expect(() => place(set(early), set({ positions: { exclude: { promptAll: true, generationWindow: { start: 0, end: 2 } } } }))).toThrow(/cannot both hold/);
+  });
+
+  it("go together where their conditions never hold together", () => {
+    const when = (comparison: Comparison, threshold: number, featureIndex = 7): Init => ({ conditions: [{ feature: { sae: SAE, featureIndex }, comparison, threshold }] });
+    expect(place(set(when(Comparison.GREATER, 1)), set(when(Comparison.LESS_EQUAL, 1)))).toHaveLength(2);
+    expect(() => place(set(when(Comparison.GREATER_EQUAL, 1)), set(when(Comparison.LESS_EQUAL, 1)))).toThrow(/cannot both hold/);
+    expect(() => place(set(when(Comparison.GREATER, 1)), add(when(Comparison.LESS, 1, 8)))).toThrow(/edit the same thing/);
   });
 
   it("leave the shared positions to the first when the later one says FIRST", () => {

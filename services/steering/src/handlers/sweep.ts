@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { clone, create } from "@bufbuild/protobuf";
-import { type Intervention, InterventionSchema } from "@mistral-sae/contracts/mistral_sae/common/v1/intervention";
+import { type Intervention, InterventionSchema, SteeringMethod } from "@mistral-sae/contracts/mistral_sae/common/v1/intervention";
 import { SamplingParamsSchema } from "@mistral-sae/contracts/mistral_sae/common/v1/sampling";
 import { DataType } from "@mistral-sae/contracts/mistral_sae/common/v1/tensor";
 import type { GenerateStep } from "@mistral-sae/contracts/mistral_sae/inference/v1/inference";
@@ -29,7 +29,7 @@ export function sweepHandler({ peers, store }: Parts): Handlers<typeof SteeringS
     const feature = intervention.target.case === "feature" ? intervention.target.value : undefined;
     for (let start = 0; start < strengths.length; start += perBatch) {
       const part = strengths.slice(start, start + perBatch);
-      const edits = await Promise.all(part.map(async (strength) => await resolveInterventions([atStrength(intervention, strength)], "intervention", peers, store, signal)));
+      const edits = await Promise.all(part.map(async (strength) => await resolveInterventions(atStrength(intervention, strength), "intervention", peers, store, signal)));
       const variants = [{ variantId: baselineId }, ...edits.map((interventions, i) => ({ variantId: `s${i}`, interventions }))];
       const activations = new Map<string, { sum: number; n: number }>();
       const texts = await sampleTexts(
@@ -69,10 +69,21 @@ export function sweepHandler({ peers, store }: Parts): Handlers<typeof SteeringS
   };
 }
 
-function atStrength(intervention: Intervention, strength: number): Intervention {
+/** Strengths at which a method leaves every row as it is. */
+const neutralStrengths: ReadonlyMap<SteeringMethod, number> = new Map([
+  [SteeringMethod.ADD, 0],
+  [SteeringMethod.NORM_SCALED_ADD, 0],
+  [SteeringMethod.ORTHOGONAL, 1],
+  [SteeringMethod.FEATURE_ADD, 0],
+  [SteeringMethod.FEATURE_SCALE, 1],
+]);
+
+/** The edit at a strength; no edit where it would change nothing, which inference refuses. */
+function atStrength(intervention: Intervention, strength: number): Intervention[] {
+  if (strength === neutralStrengths.get(intervention.method)) return [];
   const copy = clone(InterventionSchema, intervention);
   copy.strength = strength;
-  return copy;
+  return [copy];
 }
 
 /** Adds the traced feature's activation of a step; a feature that is silent there counts as 0. */
