@@ -29,6 +29,7 @@ import type {
 import type { EditProof } from "../edits/edit.ts";
 import type { LoadedSae } from "../sae/loaded-sae.ts";
 import { type CodeFormat, packDecodeRows, type PackedSequences, type StepReport } from "../worker/protocol.ts";
+import { graphHead } from "../graph/head-width.ts";
 import { arenaBytes } from "../runtime/kv-arena.ts";
 import { capacityFor } from "../runtime/kv-cache.ts";
 import { checkTokens } from "./check-tokens.ts";
@@ -164,8 +165,8 @@ export class OrtEngine implements Engine {
   }
 
   cacheBytesOf(tokens: number): number {
-    const { nLayers, nKeyValueHeads, dHead, nCtx } = this.info;
-    return arenaBytes({ nLayers, nKeyValueHeads, dHead }, capacityFor(Math.max(1, Math.min(tokens, nCtx)), nCtx), 1);
+    const { nLayers, nKeyValueHeads, nCtx } = this.info;
+    return arenaBytes({ nLayers, nKeyValueHeads, dHead: graphHead(this.info) }, capacityFor(Math.max(1, Math.min(tokens, nCtx)), nCtx), 1);
   }
 
   async usage(): Promise<EngineUsage> {

@@ -1,11 +1,11 @@
 import { Graph } from "../onnx/graph.ts";
-import { floatWeight, linear, rmsNorm } from "./layer.ts";
+import { rmsNorm } from "./layer.ts";
 import type { ModelSource } from "./model-source.ts";
-import { headWeight } from "./segment.ts";
+import { floatWeight, headModule, project } from "./projection.ts";
 import { weightNames } from "./weight-table.ts";
 
 function logitsOf(g: Graph, source: ModelSource, rows: string): string {
-  return linear(g, source, rmsNorm(g, source, rows, weightNames.finalNorm), headWeight(source));
+  return project(g, source, rmsNorm(g, source, rows, weightNames.finalNorm), headModule(source));
 }
 
 /** Residual rows `resid` f32 [R, D] → `logits` f32 [R, V]: final norm and unembedding. */
@@ -41,7 +41,7 @@ export function buildScoreHead(source: ModelSource, kl: boolean): Uint8Array {
 export function buildDirectionHead(source: ModelSource): Uint8Array {
   const g = new Graph("direction_head");
   const scaled = g.op("Mul", [g.input("directions", "float32", ["F", source.config.dModel]), floatWeight(g, source, weightNames.finalNorm)]);
-  const logits = linear(g, source, scaled, headWeight(source));
+  const logits = project(g, source, scaled, headModule(source));
   const k = g.input("k", "int64", [1]);
   for (const [name, largest] of [["top", 1], ["low", 0]] as const) {
     const [values = "", ids = ""] = g.opN("TopK", [logits, k], 2, { axis: -1, largest, sorted: 1 });

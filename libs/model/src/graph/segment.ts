@@ -1,5 +1,6 @@
 import { Graph } from "../onnx/graph.ts";
 import { addLayer, settle, type LayerInputs, type Stream } from "./layer.ts";
+import { graphHead, padRotary } from "./head-width.ts";
 import type { ModelSource } from "./model-source.ts";
 import { weightNames } from "./weight-table.ts";
 
@@ -15,7 +16,7 @@ export const fromTokens = -1;
  * The graph from one residual point to another: point c lies after c layers.
  *
  * Inputs: `input_ids` int64 [B, S] when `from` is {@link fromTokens}, else `resid_in` f32 [B, S, D]; where there are
- * layers `position_ids` int64 [B, S], `seqlens_k` int32 [B] (each row's past + S − 1), `total_sequence_length` int32
+ * layers `seqlens_k` int32 [B] (each row's past + S − 1), `total_sequence_length` int32
  * scalar (the largest past + S) and the cache of each layer. Outputs: `resid_{c}` f32 [B, S, D] for every point after
  * `from` up to `to`, and the new keys and values of each layer.
  */
@@ -46,18 +47,11 @@ export function buildSegment(source: ModelSource, from: number, to: number): Uin
 }
 
 function layerInputs(g: Graph, source: ModelSource): LayerInputs {
-  const { positions, half, cos, sin } = source.rotary;
+  const { positions, half, cos, sin } = padRotary(source.rotary, graphHead(source.config));
   return {
-    positionIds: g.input("position_ids", "int64", ["B", "S"]),
     lastPositions: g.input("seqlens_k", "int32", ["B"]),
     totalLength: g.input("total_sequence_length", "int32", []),
     cos: g.constant("cos", "float32", [positions, half], cos),
     sin: g.constant("sin", "float32", [positions, half], sin),
   };
 }
-
-/** The name of the weight [dVocab, dModel] that turns normed rows into logits. */
-export function headWeight(source: ModelSource): string {
-  return source.config.tiedEmbeddings ? weightNames.embedding : weightNames.head;
-}
-

@@ -1,5 +1,5 @@
 import type { OnnxDataType, OnnxDim } from "./data-type.ts";
-import { encodeExternalTensor, encodeGraph, encodeModel, encodeNode, encodeRawTensor, encodeValueInfo, type Attribute, type ExternalLocation } from "./wire.ts";
+import { encodeExternalTensor, encodeGraph, encodeModel, encodeNode, encodeRawTensor, encodeValueInfo, type Attribute, type ExternalLocation, type NodeSpec } from "./wire.ts";
 
 /** The version of the ONNX format and of the operators that graphs are written for; onnxruntime 1.30 reads both. */
 const irVersion = 10;
@@ -15,12 +15,15 @@ export type NodeAttributes = Readonly<Record<string, Attribute>>;
  */
 export class Graph {
   readonly name: string;
-  readonly #nodes: Uint8Array[] = [];
+  readonly #nodes: NodeSpec[] = [];
   readonly #initializers: Uint8Array[] = [];
   readonly #inputs: Uint8Array[] = [];
   readonly #outputs: Uint8Array[] = [];
   readonly #known = new Set<string>();
   readonly #once = new Map<string, string>();
+  /** Values that nodes made and that leave the graph under another name. */
+  readonly #published = new Map<string, string>();
+  readonly #made = new Set<string>();
   #count = 0;
 
   constructor(name: string) {
@@ -63,9 +66,15 @@ export class Graph {
     return name;
   }
 
-  /** Declares an output of the graph; `value` is the value to publish under that name. */
+  /**
+   * Declares an output of the graph; `value` is the value to publish under that name. A value is published without a copy
+   * the first time; under a second name, or when it is an input, an Identity copies it.
+   */
   output(name: string, type: OnnxDataType, shape: readonly OnnxDim[], value: string): string {
-    if (value !== name) this.#node("", "Identity", [value], [name], {});
+    if (value !== name) {
+      if (this.#made.has(value) && !this.#published.has(value)) this.#published.set(value, name);
+      else this.#node("", "Identity", [value], [name], {});
+    }
     this.#outputs.push(encodeValueInfo(name, type, shape));
     return name;
   }
@@ -107,7 +116,9 @@ export class Graph {
 
   /** The graph as bytes of a GraphProto: a sub-graph for the `{ graph }` attribute of If, Loop and Scan. */
   graphBytes(): Uint8Array {
-    return encodeGraph({ name: this.name, nodes: this.#nodes, initializers: this.#initializers, inputs: this.#inputs, outputs: this.#outputs });
+    const renamed = (name: string): string => this.#published.get(name) ?? name;
+    const nodes = this.#nodes.map((node) => encodeNode({ ...node, inputs: node.inputs.map(renamed), outputs: node.outputs.map(renamed) }));
+    return encodeGraph({ name: this.name, nodes, initializers: this.#initializers, inputs: this.#inputs, outputs: this.#outputs });
   }
 
   /** The graph as bytes of a ModelProto, what a session is created from. */
@@ -120,6 +131,7 @@ export class Graph {
   }
 
   #node(domain: string, opType: string, inputs: readonly string[], outputs: readonly string[], attributes: NodeAttributes): void {
-    this.#nodes.push(encodeNode({ name: `${this.name}/node_${this.#nodes.length}`, opType, domain, inputs, outputs, attributes }));
+    for (const output of outputs) this.#made.add(output);
+    this.#nodes.push({ name: `${this.name}/node_${this.#nodes.length}`, opType, domain, inputs, outputs, attributes });
   }
 }

@@ -55,17 +55,14 @@ export function makeBatch(rows: readonly BatchRow[], cache: BatchCache): Batch {
 /** The inputs of every segment that are the same for all of them. */
 export function positionFeeds(batch: Batch): Feeds {
   const { size, steps, lengths, past } = batch;
-  const positions = new BigInt64Array(size * steps);
   const last = new Int32Array(size);
   let total = 0;
   for (let b = 0; b < size; b++) {
     const start = past[b]!;
-    for (let s = 0; s < steps; s++) positions[b * steps + s] = BigInt(s < lengths[b]! ? start + s : 0);
     last[b] = start + lengths[b]! - 1;
     total = Math.max(total, start + steps);
   }
   return {
-    position_ids: new Tensor("int64", positions, [size, steps]),
     seqlens_k: new Tensor("int32", last, [size]),
     total_sequence_length: new Tensor("int32", Int32Array.of(total), []),
   };

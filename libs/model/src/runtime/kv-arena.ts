@@ -1,4 +1,5 @@
 import { Tensor } from "onnxruntime-node";
+import type { RotaryTables } from "../graph/rotary.ts";
 import type { Feeds } from "./session.ts";
 
 /** Widths of the cache. */
@@ -6,6 +7,15 @@ export interface CacheShape {
   readonly nLayers: number;
   readonly nKeyValueHeads: number;
   readonly dHead: number;
+  /** Of the positions that keys are rotated by. */
+  readonly rotary: RotaryTables;
+}
+
+/** The layout of new rows: B sequences of S steps, of which `lengths[b]` are not padding. */
+export interface NewRows {
+  readonly size: number;
+  readonly steps: number;
+  readonly lengths: Uint32Array;
 }
 
 /** The place of one sequence's keys and values. */
@@ -17,7 +27,7 @@ export interface CacheRow {
 }
 
 /** Bytes that `rows` sequences of `capacity` positions take. */
-export function arenaBytes(shape: CacheShape, capacity: number, rows: number): number {
+export function arenaBytes(shape: Omit<CacheShape, "rotary">, capacity: number, rows: number): number {
   return rows * capacity * shape.nLayers * shape.nKeyValueHeads * shape.dHead * 2 * Float32Array.BYTES_PER_ELEMENT;
 }
 
@@ -113,22 +123,37 @@ export class KvArena {
   }
 
   /**
-   * Appends `count` positions of one layer to a row: from batch row `b` of new keys and values [B, steps, KV · dHead].
-   * The row's length is the caller's to move, after the last layer.
+   * Appends the positions of batch row `b` in one layer, from the rows that the layer gave ([B, S, width], keys and then
+   * values last). Keys are rotated here with the operations, in the order, that onnxruntime's own kernel rounds in, so
+   * that a cached key is the key that attention made for itself. The row's length is the caller's to move, after the
+   * last layer.
    */
-  append(row: CacheRow, layer: number, keys: Float32Array, values: Float32Array, b: number, steps: number, count: number): void {
-    const { nKeyValueHeads, dHead } = this.#shape;
-    const intoKeys = this.#keys[layer];
-    const intoValues = this.#values[layer];
-    if (intoKeys === undefined || intoValues === undefined || row.length + count > this.capacity) throw new RangeError("the cache row is full");
+  append(row: CacheRow, layer: number, rows: Float32Array, batch: NewRows, b: number): void {
+    const { nKeyValueHeads, dHead, rotary } = this.#shape;
+    const keys = this.#keys[layer];
+    const values = this.#values[layer];
+    const count = batch.lengths[b]!;
+    if (keys === undefined || values === undefined || row.length + count > this.capacity) throw new RangeError("the cache row is full");
+    const width = rows.length / (batch.size * batch.steps);
+    const half = dHead / 2;
+    const { cos, sin } = rotary;
     for (let step = 0; step < count; step++) {
-      for (let head = 0; head < nKeyValueHeads; head++) {
-        let from = ((b * steps + step) * nKeyValueHeads + head) * dHead;
-        let to = row.row * this.#stride + (head * this.capacity + row.length + step) * dHead;
-        for (const end = from + dHead; from < end; from++, to++) {
-          intoKeys[to] = keys[from]!;
-          intoValues[to] = values[from]!;
+      const position = row.length + step;
+      let from = (b * batch.steps + step + 1) * width - 2 * nKeyValueHeads * dHead;
+      for (let head = 0; head < nKeyValueHeads; head++, from += dHead) {
+        let to = row.row * this.#stride + (head * this.capacity + position) * dHead;
+        for (let i = 0, angle = position * half; i < half; i++, to++, angle++) {
+          const x = rows[from + i]!;
+          const y = rows[from + half + i]!;
+          const c = cos[angle]!;
+          const s = sin[angle]!;
+          keys[to] = x * c - Math.fround(y * s);
+          keys[to + half] = x * s + Math.fround(y * c);
         }
+      }
+      for (let head = 0; head < nKeyValueHeads; head++) {
+        let to = row.row * this.#stride + (head * this.capacity + position) * dHead;
+        for (const end = from + dHead; from < end; from++, to++) values[to] = rows[from]!;
       }
     }
   }

@@ -5,6 +5,7 @@ import { SequenceEdits } from "../edits/compiled.ts";
 import type { Edit } from "../edits/edit.ts";
 import type { CompiledEdits } from "../edits/steps.ts";
 import type { SaeInfo, Tap } from "../engine.ts";
+import { graphHead, padRotary } from "../graph/head-width.ts";
 import type { ModelSource } from "../graph/model-source.ts";
 import { residualPoint } from "../hooks/hook-name.ts";
 import { EncoderSessions } from "../sae/encoder-session.ts";
@@ -38,11 +39,12 @@ export class ModelRuntime implements EditContext {
   readonly #saes = new Map<string, SaeRuntime>();
 
   constructor(source: ModelSource, limits: RuntimeLimits) {
-    const { nLayers, nKeyValueHeads, dHead, dModel, dVocab } = source.config;
+    const { nLayers, nKeyValueHeads, dModel, dVocab } = source.config;
+    const dHead = graphHead(source.config);
     const settings: SessionSettings = { weightsFolder: source.weights.folder, threads: limits.threads };
     this.source = source;
     this.limits = limits;
-    this.shape = { nLayers, nKeyValueHeads, dHead, dModel };
+    this.shape = { nLayers, nKeyValueHeads, dHead, dModel, rotary: padRotary(source.rotary, dHead) };
     this.#segments = new Segments(source, settings);
     this.#encoders = new EncoderSessions(settings);
     this.heads = new Heads(source, settings);

@@ -1,5 +1,6 @@
 import { Tensor } from "onnxruntime-node";
 import { applyEdits } from "../edits/apply.ts";
+import { newRowsName } from "../graph/layer.ts";
 import { fromTokens, residualName } from "../graph/segment.ts";
 import { positionFeeds, tokenFeed, type Batch } from "./batch.ts";
 import type { CacheShape } from "./kv-arena.ts";
@@ -67,7 +68,7 @@ function editedPoints(batch: Batch, to: number): number[] {
 
 function newRows(segment: Segment): string[] {
   const names: string[] = [];
-  for (let layer = Math.max(segment.from, 0); layer < segment.to; layer++) names.push(`new_key_${layer}`, `new_value_${layer}`);
+  for (let layer = Math.max(segment.from, 0); layer < segment.to; layer++) names.push(newRowsName(layer));
   return names;
 }
 
@@ -90,9 +91,8 @@ function keep(outputs: Feeds, segment: Segment, batch: Batch): void {
   const { cache } = batch;
   if (cache.kind === "none") return;
   for (let layer = Math.max(segment.from, 0); layer < segment.to; layer++) {
-    const keys = floats(outputs, `new_key_${layer}`);
-    const values = floats(outputs, `new_value_${layer}`);
-    for (const [b, row] of cache.rows.entries()) row.arena.append(row, layer, keys, values, b, batch.steps, batch.lengths[b]!);
+    const rows = floats(outputs, newRowsName(layer));
+    for (const [b, row] of cache.rows.entries()) row.arena.append(row, layer, rows, batch, b);
   }
 }
 

@@ -19,8 +19,8 @@ export class Session {
   }
 
   /**
-   * Loads a graph. Spinning of idle threads stays off: it takes the cores from the rest of the process, and harvesting
-   * gains nothing by it.
+   * Loads a graph. Its threads spin between the operators of a run, where waking them would take longer than many an
+   * operator, and sleep as soon as the run ends, so that they take no core from the rest of the process.
    */
   static async open(graph: Uint8Array, settings: SessionSettings): Promise<Session> {
     const session = await InferenceSession.create(graph, {
@@ -30,7 +30,7 @@ export class Session {
       executionMode: "sequential",
       graphOptimizationLevel: "all",
       logSeverityLevel: 3,
-      extra: { session: { intra_op: { allow_spinning: "0" }, model_external_initializers_file_folder_path: settings.weightsFolder } },
+      extra: { session: { intra_op: { allow_spinning: "1" }, force_spinning_stop: "1", model_external_initializers_file_folder_path: settings.weightsFolder } },
     });
     return new Session(session);
   }

@@ -193,6 +193,19 @@ describe("slots", () => {
     await engine.free(slots);
   });
 
+  it("whose logits are not finite fail alone", async () => {
+    const tokens = tokensOf(6, vocab, 9);
+    const blown = [{ id: "e", hook: "blocks.2.hook_resid_pre", method: "add" as const, direction: new Float32Array(32).fill(3e38), strength: 3, prompt: new Uint8Array(6) }];
+    const { slots } = await engine.prefill([{ tokens }, { tokens, edits: blown }, { tokens }]);
+    const step = await engine.decode(slots.map((slot) => ({ slot })));
+    expect(step.faults).toEqual([{ row: 1, message: expect.stringMatching(/not finite/) as string }]);
+    expect(step.tokens[0]).toBe(step.tokens[2]);
+    const all = [{ ...blown[0]!, prompt: new Uint8Array(6).fill(1) }];
+    await expect(engine.prefill([{ tokens, edits: all }])).rejects.toThrow("not finite");
+    await engine.free(slots);
+    expect((await engine.usage()).slots).toBe(0);
+  });
+
   it("are refused by name when they do not exist, are named twice or are full", async () => {
     await expect(engine.decode([])).rejects.toThrow("a step has no rows");
     await expect(engine.decode([{ slot: 999_999 }])).rejects.toThrow("there is no such slot (field rows[0].slot; got 999999, wanted a slot that was not freed)");
@@ -206,7 +219,8 @@ describe("slots", () => {
   });
 
   it("are refused when the cache's budget is spent, and welcome again when others are freed", async () => {
-    const perToken = 3 * 2 * 8 * 2 * 4;
+    // Heads of 8 take 16 in the cache.
+    const perToken = 3 * 2 * 16 * 2 * 4;
     const small = await openEngine({ modelDir: model.modelDir, threads: 1, cacheBytes: 128 * perToken });
     try {
       const { slots } = await small.prefill([{ tokens: tokensOf(50, vocab) }, { tokens: tokensOf(50, vocab) }]);

@@ -3,13 +3,16 @@ import { CacheFullError } from "../../src/cache-full-error.ts";
 import type { CacheRow } from "../../src/runtime/kv-arena.ts";
 import { capacityFor, KvCache } from "../../src/runtime/kv-cache.ts";
 
-const shape = { nLayers: 2, nKeyValueHeads: 2, dHead: 4 };
+/** Rotates by nothing, so that keys stay as they are given. */
+const rotary = { positions: 1024, half: 2, cos: new Float32Array(2048).fill(1), sin: new Float32Array(2048) };
+const shape = { nLayers: 2, nKeyValueHeads: 2, dHead: 4, rotary };
+const one = { size: 1, steps: 1, lengths: Uint32Array.of(1) };
 
 /** Appends one position whose keys and values are made of `value`. */
 function append(row: CacheRow, value: number): void {
   for (let layer = 0; layer < shape.nLayers; layer++) {
     const keys = Float32Array.from({ length: 8 }, (_, i) => value * 100 + layer * 10 + i);
-    row.arena.append(row, layer, keys, keys.map((x) => -x), 0, 1, 1);
+    row.arena.append(row, layer, Float32Array.of(...keys, ...keys.map((x) => -x)), one, 0);
   }
   row.length++;
 }
