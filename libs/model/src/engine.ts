@@ -265,6 +265,8 @@ export interface Trace {
 export interface StepResult {
   /** The token chosen next. */
   readonly tokens: Uint32Array;
+  /** Rows of a decoding step without one, because their logits are not finite; prefill throws instead. */
+  readonly faults: readonly RowFault[];
   /** Its log-probability under the model (before temperature and penalties); NaN when sampling asks for none. */
   readonly logprobs: Float32Array;
   /** The likeliest tokens, best first, as many as the row's nLogprobs. */
@@ -286,6 +288,12 @@ export interface StepResult {
   readonly offsets: Uint32Array;
   /** [rows, dVocab] when asked for, else empty. */
   readonly logits: Float32Array;
+}
+
+/** A row that cannot go on. */
+export interface RowFault {
+  readonly row: number;
+  readonly message: string;
 }
 
 export interface TopLogprobs {

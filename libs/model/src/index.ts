@@ -2,6 +2,7 @@ export { Graph, type NodeAttributes } from "./onnx/graph.ts";
 export { onnxDataTypes, type OnnxDataType, type OnnxDim } from "./onnx/data-type.ts";
 export type { Attribute, ExternalLocation } from "./onnx/wire.ts";
 export { CacheFullError } from "./cache-full-error.ts";
+export { EngineEndedError } from "./engine-ended-error.ts";
 export type * from "./engine.ts";
 export type * from "./edits/edit.ts";
 export { contradiction, neverTogether } from "./edits/contradiction.ts";

@@ -1,4 +1,5 @@
 import { Worker } from "node:worker_threads";
+import { EngineEndedError } from "../engine-ended-error.ts";
 import { fromMessage } from "../worker/error-message.ts";
 import { openingId, type CommandName, type Commands, type Reply, type Request, type WorkerSettings } from "../worker/protocol.ts";
 import { transferables } from "../worker/transfer.ts";
@@ -32,11 +33,11 @@ export class WorkerLink {
       this.#settle(reply);
     });
     this.#worker.on("error", (error) => {
-      this.#fail(new Error(`the engine's thread died: ${error.message}`, { cause: error }));
+      this.#fail(new EngineEndedError(`the engine's thread died: ${error.message}`, { cause: error }));
     });
     this.closed = new Promise((resolve) => {
       this.#worker.once("exit", (code) => {
-        this.#fail(new Error(this.#closing ? "the engine is closed" : `the engine's thread ended with code ${code}`));
+        this.#fail(new EngineEndedError(this.#closing ? "the engine is closed" : `the engine's thread ended with code ${code}`));
         resolve(this.#closing ? undefined : this.#end);
       });
     });
@@ -70,7 +71,7 @@ export class WorkerLink {
   /** As `call`, but an abort does not throw: the result is undefined when the work was taken back, else what it gave. */
   async callThrough<K extends CommandName>(name: K, args: Commands[K]["args"], options: CallOptions = {}): Promise<Commands[K]["result"] | undefined> {
     const { signal, move } = options;
-    if (this.#end !== undefined || this.#closing) throw this.#end ?? new Error("the engine is closed");
+    if (this.#end !== undefined || this.#closing) throw this.#end ?? new EngineEndedError("the engine is closed");
     const id = this.#next++;
     const done = new Promise<unknown>((resolve, reject) => {
       this.#pending.set(id, { resolve, reject });
@@ -91,7 +92,7 @@ export class WorkerLink {
   async close(): Promise<void> {
     if (!this.#closing && this.#end === undefined) {
       this.#closing = true;
-      for (const { reject } of this.#pending.values()) reject(new Error("the engine is closed"));
+      for (const { reject } of this.#pending.values()) reject(new EngineEndedError("the engine is closed"));
       this.#pending.clear();
       this.#worker.postMessage({ id: openingId, name: "close", args: undefined } satisfies Request);
     }

@@ -1,5 +1,5 @@
 import { topK } from "@mistral-sae/tensor";
-import type { StepResult, TopLogprobs } from "../engine.ts";
+import type { RowFault, StepResult, TopLogprobs } from "../engine.ts";
 import type { ModelRuntime } from "../runtime/model-runtime.ts";
 import { divergence, logSumExp } from "../sampling/distribution.ts";
 import type { Slot } from "./slot.ts";
@@ -7,13 +7,16 @@ import type { Slot } from "./slot.ts";
 /** One for all rows without log-probabilities: it crosses threads once. */
 const noTop: TopLogprobs = { tokens: new Uint32Array(), logprobs: new Float32Array() };
 
-/** Chooses the next token of each slot from its last residual row, in one run of the head. */
+/**
+ * Chooses the next token of each slot from its last residual row, in one run of the head. Rows whose logits are not
+ * finite are told in `faults`, so that they take no other row with them.
+ */
 export async function chooseNext(
   runtime: ModelRuntime,
   slots: readonly Slot[],
   klFrom: readonly (number | undefined)[],
   withLogits: boolean,
-): Promise<Pick<StepResult, "tokens" | "logprobs" | "top" | "kl" | "logits">> {
+): Promise<Pick<StepResult, "tokens" | "faults" | "logprobs" | "top" | "kl" | "logits">> {
   const { dModel } = runtime;
   const { dVocab } = runtime.source.config;
   const rows = new Float32Array(slots.length * dModel);
@@ -24,10 +27,18 @@ export async function chooseNext(
   const logprobs = new Float32Array(slots.length).fill(Number.NaN);
   const kl = new Float64Array(slots.length).fill(Number.NaN);
   const top: TopLogprobs[] = [];
+  const faults: RowFault[] = [];
   for (const [i, slot] of slots.entries()) {
     const { sampling, promptLength } = slot;
     const history = { tokens: slot.tokens, promptLength };
-    const token = runtime.sampler.choose(line(i), sampling, history, slot.tokens.length - promptLength);
+    let token: number;
+    try {
+      token = runtime.sampler.choose(line(i), sampling, history, slot.tokens.length - promptLength);
+    } catch (error) {
+      faults.push({ row: i, message: error instanceof Error ? error.message : String(error) });
+      top.push(noTop);
+      continue;
+    }
     slot.pending = token;
     tokens[i] = token;
     if (sampling.nLogprobs === 0) top.push(noTop);
@@ -42,5 +53,5 @@ export async function chooseNext(
     const base = klFrom[i];
     if (base !== undefined) kl[i] = divergence(line(i), line(base));
   }
-  return { tokens, logprobs, top, kl, logits: withLogits ? logits : new Float32Array() };
+  return { tokens, faults, logprobs, top, kl, logits: withLogits ? logits : new Float32Array() };
 }

@@ -134,6 +134,8 @@ export class PrefillJob {
   async #finish(): Promise<PrefillResult> {
     const members = this.#rows.map((row) => row.slot!);
     const chosen = await chooseNext(this.#runtime, members, this.#rows.map(({ plan }) => plan.klFromRow), this.#report.withLogits);
+    const [fault] = chosen.faults;
+    if (fault !== undefined) throw new Error(fault.message);
     const edited = Uint8Array.from(this.#rows, ({ plan }) => plan.edits?.editedAt(0) ?? 0);
     const endedBy = Int32Array.from(this.#rows, ({ plan }) => plan.edits?.endedBy ?? -1);
     const slots = members.map((slot): SlotId => this.#slots.add(slot));
