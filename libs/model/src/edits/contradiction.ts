@@ -6,8 +6,8 @@ import type { EditCondition } from "./edit.ts";
  */
 export function contradiction(conditions: readonly EditCondition[]): readonly [number, number] | undefined {
   for (const [j, b] of conditions.entries()) {
-    for (let i = 0; i <= j; i++) {
-      const a = conditions[i]!;
+    if (isEmpty([b])) return [j, j];
+    for (const [i, a] of conditions.slice(0, j).entries()) {
       if (sameReading(a, b) && sameAction(a, b) && isEmpty([a, b])) return [i, j];
     }
   }
