@@ -1,9 +1,10 @@
-import { create, type DescMessage, type DescMethod, fromBinary, type Message, type MessageShape, toBinary } from "@bufbuild/protobuf";
+import { create, type DescMessage, type DescMethod, fromBinary, type Message, type MessageShape } from "@bufbuild/protobuf";
 import * as grpc from "@grpc/grpc-js";
 import type { CallContext, ServiceImplementation } from "./handlers.ts";
 import { Code, RpcError } from "./errors.ts";
 import { statusBytes, toRpcError } from "./status.ts";
 import type { CallEnd, CallObserver } from "./observer.ts";
+import { lengthOf, piecesOf } from "./pieces.ts";
 
 type Duplex = grpc.ServerDuplexStream<Message, Message> & { readonly request?: Message };
 
@@ -133,9 +134,29 @@ function statusObject(error: RpcError): Partial<grpc.StatusObject> & Error {
   return Object.assign(new Error(error.message), { code: error.code as number, details: error.message, metadata });
 }
 
+/**
+ * grpc-js asks a serialised message for its length and has it copied behind the frame's header, nothing else: so the
+ * pieces of a large message are put there at once, and not first together.
+ */
+class Pieces implements Pick<Buffer, "byteLength"> {
+  readonly byteLength: number;
+  readonly #pieces: readonly Uint8Array[];
+
+  constructor(pieces: readonly Uint8Array[]) {
+    this.byteLength = lengthOf(pieces);
+    this.#pieces = pieces;
+  }
+
+  copy(target: Uint8Array, start = 0): number {
+    let at = start;
+    for (const piece of this.#pieces) {
+      target.set(piece, at);
+      at += piece.length;
+    }
+    return this.byteLength;
+  }
+}
+
 function serialise(message: DescMessage): (value: MessageShape<DescMessage>) => Buffer {
-  return (value) => {
-    const bytes = toBinary(message, value);
-    return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  };
+  return (value) => new Pieces(piecesOf(message, value)) as unknown as Buffer;
 }
