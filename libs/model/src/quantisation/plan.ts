@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { byteLength, DTYPE_BYTES, type DType } from "@mistral-sae/tensor";
 import type { ModelSource } from "../graph/model-source.ts";
 import type { Weight } from "../graph/weight-table.ts";
+import type { SourceDType } from "./block-quantiser.ts";
 import { blocksOfRow, bytesOfRow, type BlockFormat, type QuantisedBits } from "./blocks.ts";
 import { floatWeightNames, quantisedModules } from "./modules.ts";
 
@@ -10,9 +11,6 @@ const pageBytes = 4096;
 
 /** Values of one piece of work: enough to drown its overhead, few enough for the caches' sake and for memory. */
 const valuesOfJob = 1 << 20;
-
-/** The types that weights are read from. */
-export type SourceDType = "F32" | "F16" | "BF16";
 
 const sourceDTypes: Readonly<Record<string, SourceDType>> = { float32: "F32", float16: "F16", bfloat16: "BF16" };
 

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { Worker } from "node:worker_threads";
-import { InputError } from "@mistral-sae/tensor";
+import { fromMessage } from "../worker/error-message.ts";
 import type { QuantiseJob } from "./plan.ts";
 import type { JobReply, QuantiseThreadData, ThreadRequest } from "./quantise-thread.ts";
 
@@ -70,9 +70,7 @@ class QuantiseThread {
     this.#worker.postMessage(request);
     const [reply] = await answered;
     if ("digest" in reply) return reply.digest;
-    if ("error" in reply) throw new Error(`a thread that quantises failed: ${reply.error}`);
-    const { message, file, tensor, got, wanted } = reply.fault;
-    throw new InputError(message, { file, field: tensor, got, wanted });
+    throw fromMessage(reply.error);
   }
 
   async close(): Promise<void> {
