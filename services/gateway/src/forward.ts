@@ -2,7 +2,7 @@ import type { DescMethod, DescService } from "@bufbuild/protobuf";
 import { createClient, RpcError, unavailable, type CallContext, type CallOptions, type ServiceImplementation } from "@mistral-sae/rpc";
 
 /** Request headers that go on to the backend. */
-const FORWARDED_HEADERS = ["authorization", "x-request-id", "traceparent", "tracestate"] as const;
+const FORWARDED_HEADERS = ["authorization", "x-request-id", "x-tenant-id", "traceparent", "tracestate"] as const;
 
 /** The caller's deadline less this is the backend's, so that the backend's own error arrives in time. */
 const DEADLINE_MARGIN_MS = 5;

@@ -23,14 +23,22 @@ export interface InferenceConfig {
   readonly maxBatchRows: number;
   /** Generations that may wait for rows. */
   readonly maxQueued: number;
+  /** Tokens that may wait, prompts and answers at their longest. */
+  readonly maxQueuedTokens: number;
   /** Prompts of one Forward, Encode chunk or ScoreTokens. */
   readonly maxPrompts: number;
   /** Calls other than Generate that may use a model at a time. */
   readonly maxCalls: number;
   /** Memory for keys and values, MiB. */
   readonly cacheMib: number;
+  /** Whether prompts share the keys and values that earlier ones have left, within `cacheMib`. */
+  readonly prefixCache: boolean;
   /** Longest context offered, whatever the model allows. */
   readonly maxContext: number;
+  /** Deaths of an engine in ten minutes after which its model is left FAILED. */
+  readonly maxRestarts: number;
+  /** Wait before the second start in a row, milliseconds; doubled for each further one. */
+  readonly restartDelayMs: number;
 }
 
 export const inferenceDefaults: InferenceConfig = {
@@ -40,10 +48,14 @@ export const inferenceDefaults: InferenceConfig = {
   threads: availableParallelism(),
   maxBatchRows: 64,
   maxQueued: 256,
+  maxQueuedTokens: 1 << 20,
   maxPrompts: 4096,
   maxCalls: 64,
   cacheMib: 1024,
+  prefixCache: true,
   maxContext: 4096,
+  maxRestarts: 5,
+  restartDelayMs: 1000,
 };
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -58,10 +70,14 @@ export function readConfig(env: Environment): InferenceConfig {
     threads: count("MISTRAL_SAE_THREADS", inferenceDefaults.threads),
     maxBatchRows: count("MISTRAL_SAE_INFERENCE_MAX_BATCH_ROWS", inferenceDefaults.maxBatchRows),
     maxQueued: count("MISTRAL_SAE_INFERENCE_MAX_QUEUED", inferenceDefaults.maxQueued),
+    maxQueuedTokens: count("MISTRAL_SAE_INFERENCE_MAX_QUEUED_TOKENS", inferenceDefaults.maxQueuedTokens),
     maxPrompts: count("MISTRAL_SAE_INFERENCE_MAX_PROMPTS", inferenceDefaults.maxPrompts),
     maxCalls: count("MISTRAL_SAE_INFERENCE_MAX_CALLS", inferenceDefaults.maxCalls),
     cacheMib: count("MISTRAL_SAE_INFERENCE_CACHE_MIB", inferenceDefaults.cacheMib),
+    prefixCache: onOff(env, "MISTRAL_SAE_INFERENCE_PREFIX_CACHE", inferenceDefaults.prefixCache),
     maxContext: count("MISTRAL_SAE_INFERENCE_MAX_CONTEXT", inferenceDefaults.maxContext),
+    maxRestarts: count("MISTRAL_SAE_INFERENCE_MAX_RESTARTS", inferenceDefaults.maxRestarts),
+    restartDelayMs: count("MISTRAL_SAE_INFERENCE_RESTART_DELAY_MS", inferenceDefaults.restartDelayMs),
   };
 }
 
@@ -73,6 +89,13 @@ function positiveInteger(env: Environment, name: string, fallback: number): numb
     throw new InputError(`${name} is no count`, { field: name, got: text, wanted: "a whole number of at least 1" });
   }
   return value;
+}
+
+function onOff(env: Environment, name: string, fallback: boolean): boolean {
+  const text = env[name];
+  if (text === undefined || text === "") return fallback;
+  if (text === "on" || text === "off") return text === "on";
+  throw new InputError(`${name} is neither on nor off`, { field: name, got: text, wanted: "on or off" });
 }
 
 /** `id=folder` or `folder`, separated by commas or newlines. */

@@ -10,6 +10,8 @@ import type { InferenceConfig } from "./config.ts";
 import { inferenceHandlers } from "./handlers/inference.ts";
 import { saeHandlers } from "./handlers/saes.ts";
 import { loadModelJob } from "./models/load-model.ts";
+import type { EngineOpener } from "./models/loaded-model.ts";
+import { type HealthSetter, reportHealth } from "./models/model-health.ts";
 import { ModelRegistry } from "./models/model-registry.ts";
 import { openInferenceHandlers } from "./oip/handlers.ts";
 import { createSaeJob } from "./saes/create-sae.ts";
@@ -18,17 +20,20 @@ import { SaeRegistry } from "./saes/sae-registry.ts";
 /** The inference service without a listener. */
 export interface InferenceServices {
   readonly services: readonly ServiceImplementation[];
-  /** Loads the models and SAEs that are to be there, then takes up unfinished operations. */
-  readonly load: () => Promise<void>;
+  /** Loads the models and SAEs that are to be there, then takes up unfinished operations; `health` hears of models that come and go. */
+  readonly load: (health?: HealthSetter) => Promise<void>;
   readonly close: () => Promise<void>;
 }
 
-/** Opens the catalogue and the jobs of the service; `load` makes it ready. */
-export async function createInferenceServices(config: InferenceConfig): Promise<InferenceServices> {
+const NEED_A_MODEL = [InferenceService.typeName, GRPCInferenceService.typeName];
+
+/** Opens the catalogue and the jobs of the service; `load` makes it ready. Engines are opened by `openEngine` where it is given. */
+export async function createInferenceServices(config: InferenceConfig, openEngine?: EngineOpener): Promise<InferenceServices> {
   const catalogue = new Catalogue(config.data);
-  const models = new ModelRegistry(catalogue, config);
+  const models = new ModelRegistry(catalogue, config, openEngine);
   const saes = new SaeRegistry(catalogue, models);
-  models.listener = { loaded: (model) => saes.modelLoaded(model), gone: (name) => saes.modelGone(name) };
+  let changed: () => void = () => undefined;
+  models.listener = { loaded: (model) => saes.modelLoaded(model), gone: (name) => saes.modelGone(name), changed: () => changed() };
   const jobs = await JobEngine.open({
     service: "inference",
     path: join(config.data, "jobs.sqlite"),
@@ -42,7 +47,7 @@ export async function createInferenceServices(config: InferenceConfig): Promise<
       implement(OperationService, operationHandlers(jobs)),
       implement(GRPCInferenceService, openInferenceHandlers(parts)),
     ],
-    load: async () => {
+    load: async (health) => {
       for (const { id, folder } of config.models) await models.load(id, folder, { remember: false });
       const configured = new Set(config.models.map(({ id }) => id));
       for (const { id, uri } of catalogue.models()) {
@@ -50,6 +55,9 @@ export async function createInferenceServices(config: InferenceConfig): Promise<
         if (!configured.has(id)) await models.load(id, uri, { remember: false }).catch(() => undefined);
       }
       jobs.recover();
+      if (health === undefined) return;
+      changed = () => reportHealth(models.list(), NEED_A_MODEL, health);
+      changed();
     },
     close: async () => {
       await jobs.close();

@@ -1,5 +1,5 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
-import type { GenerateResponseSchema } from "@mistral-sae/contracts/mistral_sae/inference/v1/inference";
+import { FinishReason, type GenerateResponseSchema } from "@mistral-sae/contracts/mistral_sae/inference/v1/inference";
 import type { DecodeRow, EditProof, PrefillResult, PrefillRow, SlotId, Tap, Trace } from "@mistral-sae/model";
 import type { Tokenizer } from "@mistral-sae/tokenizer";
 import type { Prompt } from "../wire/prompt.ts";
@@ -39,40 +39,56 @@ export class Generation {
   readonly #traceKey: string | undefined;
   /** Whether a token's own row is wanted, so that the last token is read by the model as well. */
   readonly #readsRows: boolean;
+  /** Hooks read in the prompt. */
+  readonly promptTaps: readonly Tap[];
+  /** Hooks read while decoding. */
+  readonly stepTaps: readonly Tap[];
+  readonly stepTraces: readonly Trace[];
   #finished = 0;
 
   constructor(plan: GenerationPlan) {
     this.plan = plan;
+    this.promptTaps = plan.captures.filter(({ prompt }) => prompt.includes(1)).map(({ tap }) => tap);
+    this.stepTaps = plan.captures.filter(({ readsGenerated }) => readsGenerated).map(({ tap }) => tap);
+    this.stepTraces = plan.trace === undefined ? [] : [plan.trace];
     this.#traceKey = plan.trace === undefined ? undefined : traceKey(plan.trace);
     this.#readsRows = plan.trace !== undefined || plan.captures.some(({ readsGenerated }) => readsGenerated);
   }
 
-  get rows(): number {
-    return this.plan.variants.length;
+  /** Whether the last variant's end is out. */
+  get ended(): boolean {
+    return this.#finished === this.plan.variants.length;
   }
 
-  /** Hooks read in the prompt. */
-  get promptTaps(): readonly Tap[] {
-    return this.plan.captures.filter(({ prompt }) => prompt.includes(1)).map(({ tap }) => tap);
+  /**
+   * Whether a variant has to go on: until its end, and the first one, unseen, until those that are compared with it end.
+   * A condition that ends the first one ends the comparison: its edits say nothing about what would follow.
+   */
+  needs(variant: VariantRun): boolean {
+    if (!variant.done) return true;
+    const { withKl, variants } = this.plan;
+    return withKl && variant === variants[0] && variant.finish !== FinishReason.CONDITION && variants.some(({ done }) => !done);
   }
 
-  /** Hooks read while decoding. */
-  get stepTaps(): readonly Tap[] {
-    return this.plan.captures.filter(({ readsGenerated }) => readsGenerated).map(({ tap }) => tap);
+  /** Variants that have to go on, in their order. */
+  live(): VariantRun[] {
+    return this.plan.variants.filter((variant) => this.needs(variant));
   }
 
-  get stepTraces(): readonly Trace[] {
-    return this.plan.trace === undefined ? [] : [this.plan.trace];
-  }
-
-  /** The prompt once for each variant; the variants share what they can of the first one's cache. */
-  prefillRows(): PrefillRow[] {
-    const { prompt, params, variants, withKl } = this.plan;
-    return variants.map(({ placed }, i) => ({
-      tokens: prompt.ids,
-      edits: placed.map(({ edit }) => edit),
+  /**
+   * What the model has to read before the live variants can go on: the prompt, and what was generated already. They
+   * share what they can of the first one's cache, or of `source`, which holds tokens without edits.
+   */
+  prefillRows(source: SlotId | undefined): PrefillRow[] {
+    const { prompt, params, withKl } = this.plan;
+    const live = this.live();
+    const shared = source === undefined ? {} : { reuse: source };
+    return live.map((variant, i) => ({
+      tokens: variant.read(prompt.ids),
+      promptLength: prompt.ids.length,
+      edits: variant.placed.map(({ edit }) => edit),
       sampling: params.sampling,
-      ...(i === 0 ? {} : { reuse: { row: 0 } }),
+      ...(i === 0 || (source !== undefined && live[0]?.placed.length !== 0) ? shared : { reuse: { row: 0 } }),
       ...(i === 0 || !withKl ? {} : { klFromRow: 0 }),
     }));
   }
@@ -95,20 +111,24 @@ export class Generation {
     }
   }
 
-  /** The variants to decode next, first variant first; none while the reader is behind. */
-  running(): readonly VariantRun[] {
-    return this.events.full ? [] : this.plan.variants.filter((variant) => variant.slot !== undefined && !variant.done);
+  /** The live variants have slots again, at the place where they were. */
+  resumed(slots: readonly SlotId[]): void {
+    for (const [i, variant] of this.live().entries()) variant.slot = slots[i];
   }
 
-  /** What to feed for a variant, given that these run in the same step. */
-  decodeRow(variant: VariantRun, together: readonly VariantRun[]): DecodeRow {
+  /** What to feed for a variant that has to go on. */
+  decodeRow(variant: VariantRun): DecodeRow {
     const [first] = this.plan.variants;
-    const compare = this.plan.withKl && first !== undefined && variant !== first && together.includes(first);
-    return { slot: variant.slot as SlotId, ...(compare ? { klFrom: first.slot as SlotId } : {}) };
+    const row = { slot: variant.slot as SlotId, token: variant.pending };
+    return this.plan.withKl && first?.slot !== undefined && variant !== first ? { ...row, klFrom: first.slot } : row;
   }
 
   /** Row `row` of a step was this variant's. */
   stepped(variant: VariantRun, row: number, rows: StepRows): void {
+    if (variant.done) {
+      variant.goOn(rows.result.tokens[row] ?? 0, true);
+      return;
+    }
     const { t, token } = variant.feed(rows.result.edited[row] ?? 0);
     for (const capture of this.plan.captures) {
       if (!capturesGenerated(capture, t, token)) continue;
@@ -128,13 +148,14 @@ export class Generation {
       }
       if (variant.finish !== undefined) {
         variant.done = true;
+        variant.goOn(rows.result.tokens[row] ?? 0, false);
         return;
       }
     }
     this.#choose(variant, row, rows);
   }
 
-  /** A variant's slot has been given back. Ends the stream after the last. @throws INTERNAL STEERING_NOT_APPLIED. */
+  /** What a variant's edits did is known: its end goes out. Ends the stream after the last. @throws INTERNAL STEERING_NOT_APPLIED. */
   retired(variant: VariantRun, proofs: readonly EditProof[]): void {
     const { proofs: fields, warnings } = proveSteering(`variant ${JSON.stringify(variant.id)}`, variant.placed, variant.selected, proofs);
     const all = [...warnings];
@@ -161,7 +182,8 @@ export class Generation {
         },
       },
     });
-    if (++this.#finished === this.plan.variants.length) this.events.end();
+    this.#finished++;
+    if (this.ended) this.events.end();
   }
 
   #choose(variant: VariantRun, row: number, rows: StepRows): void {

@@ -1,76 +1,117 @@
-import type { Engine } from "@mistral-sae/model";
-import { type RpcError, resourceExhausted } from "@mistral-sae/rpc";
+import type { Engine, PrefillResult, SlotId, Tap } from "@mistral-sae/model";
+import { resourceExhausted, RpcError } from "@mistral-sae/rpc";
+import { Admission, type AdmissionLimits, type Load, RETRY_MS } from "./admission.ts";
+import { DecodeBatch } from "./decode-batch.ts";
+import { FairQueue } from "./fair-queue.ts";
 import type { Generation } from "./generation.ts";
-import { distinct, StepRows, tapKey, traceKey } from "./step-rows.ts";
+import { requireMemory } from "./load.ts";
+import { SchedulerMetrics } from "./metrics.ts";
+import { PrefixCache } from "./prefix-cache.ts";
+import { Seat } from "./seat.ts";
+import { StepRows } from "./step-rows.ts";
 import type { VariantRun } from "./variant-run.ts";
 
 /** Limits of a scheduler. */
-export interface SchedulerLimits {
+export interface SchedulerLimits extends AdmissionLimits {
   /** Rows that hold a slot at a time. */
   readonly maxRows: number;
-  /** Generations that may wait for rows. */
-  readonly maxQueued: number;
+  /** Whether prompts share what earlier ones have left in the cache. */
+  readonly prefixCache: boolean;
 }
 
 /** A place in the queue, taken before a request's text is looked at. */
 export interface Ticket {
-  /** Queues the generation, or gives the place back when there is none. */
+  /** Queues the generation. @throws INVALID_ARGUMENT MEMORY_BUDGET when it can never fit. */
   use(generation: Generation): void;
+  /** Gives the place back when there is no generation. */
   release(): void;
 }
 
-const RETRY_MS = 1000;
+/** What a scheduler holds. */
+export interface SchedulerLoad {
+  /** Rows that hold a slot or are about to. */
+  readonly rows: number;
+  /** Generations that wait. */
+  readonly queued: number;
+  /** Generations that hold rows. */
+  readonly active: number;
+  /** Keys and values that the rows may come to need, bytes. */
+  readonly reservedBytes: number;
+  /** Keys and values kept for prompts to come, bytes. */
+  readonly prefixBytes: number;
+}
+
+/** Prompts under way at a time: one that runs and one that waits, so that the engine never idles between them. */
+const MOST_PREFILLS = 2;
+/** What a generated token costs a tenant, in tokens of a prompt: each is a pass over all weights. */
+const OUTPUT_WEIGHT = 2;
 
 /**
- * Continuous batching: every step decodes one token of all generations at work, while prompts of new ones are read
- * in between. Generations start in the order they came, as rows become free; one that is cancelled, or whose reader
- * is gone, leaves at the next step.
+ * Continuous batching: every step decodes one token of all generations at work, while prompts of new ones are read in
+ * between. Whose turn it is follows from what each tenant was given; a generation that is cancelled gives its slots
+ * back at once. Rows reserve the memory that they need at their longest, because what was computed once on a CPU is too
+ * dear to be thrown away; only where the engine's layout takes more than the sum is the newest generation set back, and
+ * goes on later where it was.
  */
 export class Scheduler {
   readonly #engine: Engine;
   readonly #limits: SchedulerLimits;
   /** Says what an error of the engine means to a caller. */
   readonly #explain: (error: unknown) => unknown;
-  readonly #queue: Generation[] = [];
-  readonly #active = new Set<Generation>();
-  #tickets = 0;
-  #rowsInUse = 0;
-  #looping = false;
+  readonly #admission: Admission;
+  readonly #queue = new FairQueue<Seat>();
+  /** Without memory for now; they go on before anything new starts. */
+  readonly #setBack: Seat[] = [];
+  /** In the order in which they started. */
+  readonly #active = new Set<Seat>();
+  readonly #prefixes: PrefixCache | undefined;
+  readonly #batch: DecodeBatch;
+  readonly #metrics: SchedulerMetrics;
+  #prefilling = 0;
+  #rows = 0;
+  #reserved = 0;
+  #stepping = false;
   /** Set while a prompt waits for memory that others hold. */
-  #cacheFull = false;
-  #wake: (() => void) | undefined;
+  #held = false;
   #closed: RpcError | undefined;
 
-  constructor(engine: Engine, limits: SchedulerLimits, explain: (error: unknown) => unknown) {
+  constructor(name: string, engine: Engine, limits: SchedulerLimits, explain: (error: unknown) => unknown) {
     this.#engine = engine;
     this.#limits = limits;
     this.#explain = explain;
+    this.#admission = new Admission(limits);
+    this.#prefixes = limits.prefixCache ? new PrefixCache(engine) : undefined;
+    this.#batch = new DecodeBatch(engine);
+    this.#metrics = new SchedulerMetrics(name, engine.info.cacheBytes);
   }
 
-  /** Rows that hold a slot or are about to, and generations that wait. */
-  get load(): { readonly rows: number; readonly queued: number; readonly active: number } {
-    return { rows: this.#rowsInUse, queued: this.#queue.length, active: this.#active.size };
-  }
-
-  /** Takes a place in the queue. @throws RESOURCE_EXHAUSTED CONCURRENCY_LIMIT when it is full. */
-  admit(): Ticket {
-    if (this.#closed !== undefined) throw this.#closed;
-    const waiting = this.#queue.length + this.#tickets;
-    // A generation takes at least one row: what the free rows can take at once does not wait.
-    if (waiting >= this.#limits.maxQueued + Math.max(0, this.#limits.maxRows - this.#rowsInUse)) {
-      throw resourceExhausted("CONCURRENCY_LIMIT", `${waiting} generations wait already, ${this.#limits.maxQueued} may; try again later`, RETRY_MS);
-    }
-    this.#tickets++;
-    let open = true;
-    const release = () => {
-      if (open) this.#tickets--;
-      open = false;
-    };
+  get load(): SchedulerLoad {
     return {
-      release,
+      rows: this.#rows,
+      queued: this.#admission.requests + this.#setBack.length,
+      active: this.#active.size + this.#prefilling,
+      reservedBytes: this.#reserved,
+      prefixBytes: this.#prefixes?.bytes ?? 0,
+    };
+  }
+
+  /** Takes a place in the queue. @throws RESOURCE_EXHAUSTED CONCURRENCY_LIMIT or TOKEN_BUDGET when there is none. */
+  admit(load: Load): Ticket {
+    if (this.#closed !== undefined) throw this.#closed;
+    const admittedAt = performance.now();
+    // A generation takes at least one row: what the free rows can take at once does not wait.
+    const place = this.#admission.enter(load, Math.max(0, this.#limits.maxRows - this.#rows), (least) => this.#displace(least));
+    this.#report();
+    return {
+      release: () => {
+        place.leave();
+        this.#report();
+      },
       use: (generation) => {
-        release();
-        this.#submit(generation);
+        const { prompt, params, variants } = generation.plan;
+        const tokens = prompt.ids.length + params.maxTokens;
+        requireMemory(this.#engine, variants.length, tokens);
+        this.#submit(new Seat(generation, place, this.#engine.cacheBytesOf(tokens), admittedAt));
       },
     };
   }
@@ -78,178 +119,293 @@ export class Scheduler {
   /** Ends every generation with an error and takes no more. */
   close(error: RpcError): void {
     this.#closed = error;
-    for (const generation of [...this.#queue.splice(0), ...this.#active]) generation.events.end(error);
-    this.#wakeUp();
+    for (const seat of [...this.#queue.clear(), ...this.#setBack.splice(0), ...this.#active]) this.#end(seat, error);
   }
 
-  #submit(generation: Generation): void {
-    if (this.#closed !== undefined) {
-      generation.events.end(this.#closed);
+  #submit(seat: Seat): void {
+    const { signal } = seat.generation.plan;
+    if (this.#closed !== undefined || signal.aborted) {
+      this.#end(seat, this.#closed ?? signal.reason);
       return;
     }
-    this.#queue.push(generation);
-    generation.events.onDrained = () => this.#wakeUp();
-    generation.plan.signal.addEventListener("abort", () => this.#wakeUp(), { once: true });
-    if (this.#looping) {
-      this.#wakeUp();
-    } else {
-      this.#looping = true;
-      void this.#loop();
-    }
+    this.#queue.push(seat.tenant, seat);
+    seat.generation.events.onDrained = () => this.#decode();
+    signal.addEventListener("abort", () => this.#end(seat, signal.reason), { once: true });
+    this.#start();
   }
 
-  #wakeUp(): void {
-    this.#wake?.();
-  }
-
-  async #loop(): Promise<void> {
-    while (this.#queue.length > 0 || this.#active.size > 0 || this.#rowsInUse > 0) {
-      this.#dropAborted();
-      this.#startQueued();
-      // Armed before the state is looked at, so that what changes meanwhile is not missed.
-      const woken = new Promise<void>((resolve) => {
-        this.#wake = resolve;
-      });
-      const stepped = await this.#step();
-      if (!stepped && (this.#queue.length > 0 || this.#active.size > 0 || this.#rowsInUse > 0)) await woken;
-      this.#wake = undefined;
-    }
-    this.#looping = false;
-  }
-
-  #dropAborted(): void {
-    for (let i = this.#queue.length - 1; i >= 0; i--) {
-      const generation = this.#queue[i] as Generation;
-      if (!generation.plan.signal.aborted) continue;
-      this.#queue.splice(i, 1);
-      generation.events.end(generation.plan.signal.reason);
-    }
-    for (const generation of this.#active) if (generation.plan.signal.aborted) this.#drop(generation, generation.plan.signal.reason);
-  }
-
-  /** Ends a generation at work and gives its slots back. */
-  #drop(generation: Generation, error: unknown): void {
-    this.#active.delete(generation);
-    generation.events.end(error);
-    for (const variant of generation.plan.variants) {
-      const { slot } = variant;
-      if (slot === undefined) continue;
-      variant.slot = undefined;
-      this.#free(slot);
-    }
-  }
-
-  #free(slot: number): void {
-    void this.#engine
-      .free([slot])
-      .catch(() => undefined)
-      .finally(() => {
-        this.#cacheFull = false;
-        this.#releaseRows(1);
-      });
-  }
-
-  #releaseRows(rows: number): void {
-    this.#rowsInUse -= rows;
-    this.#wakeUp();
-  }
-
-  #startQueued(): void {
-    for (let head = this.#queue[0]; head !== undefined; head = this.#queue[0]) {
-      if (this.#cacheFull || this.#rowsInUse + head.rows > this.#limits.maxRows) return;
-      this.#queue.shift();
-      this.#rowsInUse += head.rows;
-      void this.#prefill(head);
-    }
-  }
-
-  async #prefill(generation: Generation): Promise<void> {
-    const taps = generation.promptTaps;
-    try {
-      const result = await this.#engine.prefill(generation.prefillRows(), { taps, signal: generation.plan.signal });
-      generation.prefilled(result, new StepRows(result, this.#engine.info.dModel, taps, []));
-      this.#active.add(generation);
-      if (this.#closed !== undefined) this.#drop(generation, this.#closed);
-      this.#retireDone(generation);
-      this.#wakeUp();
-    } catch (error) {
-      this.#releaseRows(generation.rows);
-      this.#prefillFailed(generation, error);
-    }
-  }
-
-  /** Without memory for its cache a generation waits for others to end; with none to wait for, it is refused. */
-  #prefillFailed(generation: Generation, error: unknown): void {
-    if (isCacheFull(error)) {
-      if (this.#rowsInUse > 0 && this.#closed === undefined) {
-        this.#queue.unshift(generation);
-        this.#cacheFull = true;
-        return;
-      }
-      generation.events.end(resourceExhausted("MEMORY_BUDGET", error.message, RETRY_MS));
-      return;
-    }
-    generation.events.end(this.#explain(error));
-  }
-
-  /** Decodes one token of everything that can go on. Returns whether there was anything. */
-  async #step(): Promise<boolean> {
-    const rows: { readonly generation: Generation; readonly variant: VariantRun; readonly together: readonly VariantRun[] }[] = [];
-    const participants: Generation[] = [];
-    for (const generation of this.#active) {
-      const together = generation.running();
-      if (together.length === 0) continue;
-      participants.push(generation);
-      for (const variant of together) rows.push({ generation, variant, together });
-    }
-    if (rows.length === 0) return false;
-    const taps = distinct(
-      participants.flatMap(({ stepTaps }) => stepTaps),
-      tapKey,
-    );
-    const traces = distinct(
-      participants.flatMap(({ stepTraces }) => stepTraces),
-      traceKey,
-    );
-    try {
-      const result = await this.#engine.decode(
-        rows.map(({ generation, variant, together }) => generation.decodeRow(variant, together)),
-        { taps, traces },
-      );
-      const stepRows = new StepRows(result, this.#engine.info.dModel, taps, traces);
-      for (const [i, { generation, variant }] of rows.entries()) {
-        if (variant.slot !== undefined) generation.stepped(variant, i, stepRows);
-      }
-      for (const generation of participants) this.#retireDone(generation);
-    } catch (error) {
-      this.#stepFailed(participants, error);
-    }
+  /** Ends the newest waiting generation of the tenant with the most, if that has more than `least`. */
+  #displace(least: number): boolean {
+    const seat = this.#queue.displace(least);
+    if (seat === undefined) return false;
+    this.#end(seat, resourceExhausted("CONCURRENCY_LIMIT", "other tenants wait too, and yours has the most waiting; try again later", RETRY_MS));
     return true;
   }
 
-  /** Without memory for one more token the generation that began last gives way to the others. */
-  #stepFailed(participants: readonly Generation[], error: unknown): void {
-    if (isCacheFull(error)) {
-      const last = participants.at(-1);
-      if (last !== undefined) this.#drop(last, resourceExhausted("MEMORY_BUDGET", error.message, RETRY_MS));
-      return;
+  /** Starts what waits, in turn, as far as there is room. */
+  #start(): void {
+    while (this.#prefilling < MOST_PREFILLS && !this.#held && this.#closed === undefined) {
+      const seat = this.#setBack[0] ?? this.#queue.peek();
+      if (seat === undefined || !this.#occupy(seat)) break;
+      if (seat === this.#setBack[0]) this.#setBack.shift();
+      else {
+        this.#queue.shift();
+        this.#queue.charge(seat.tenant, seat.generation.plan.prompt.ids.length);
+      }
+      seat.place.leave();
+      seat.state = "prefilling";
+      void this.#prefill(seat);
     }
-    for (const generation of participants) this.#drop(generation, this.#explain(error));
+    this.#report();
   }
 
-  /** Gives back the slots of variants that have ended, after asking what their edits did. */
-  #retireDone(generation: Generation): void {
+  /** Takes rows and memory, of kept prefixes where none is free. Returns whether there is enough. */
+  #occupy(seat: Seat): boolean {
+    const rows = seat.generation.live().length;
+    const bytes = rows * seat.rowBytes;
+    const { cacheBytes } = this.#engine.info;
+    if (this.#rows + rows > this.#limits.maxRows || this.#reserved + bytes > cacheBytes) return false;
+    while (this.#reserved + bytes + (this.#prefixes?.bytes ?? 0) > cacheBytes && this.#evict());
+    seat.rows = rows;
+    this.#rows += rows;
+    this.#reserved += bytes;
+    return true;
+  }
+
+  #vacate(seat: Seat, rows: number): void {
+    seat.rows -= rows;
+    this.#rows -= rows;
+    this.#reserved -= rows * seat.rowBytes;
+    this.#held = false;
+  }
+
+  #evict(): boolean {
+    const evicted = this.#prefixes?.evict() ?? false;
+    if (evicted) this.#metrics.evicted(1);
+    return evicted;
+  }
+
+  /** Gives up every kept prefix. Returns whether there was one. */
+  #evictAll(): boolean {
+    let any = false;
+    while (this.#evict()) any = true;
+    return any;
+  }
+
+  async #prefill(seat: Seat): Promise<void> {
+    const { generation } = seat;
+    const { signal, prompt } = generation.plan;
+    const taps = seat.begun ? [] : generation.promptTaps;
+    // A capture wants the rows of the prompt themselves.
+    const prefix = taps.length > 0 ? undefined : this.#prefixes?.find(prompt.ids);
+    this.#prefilling++;
+    let outcome: { readonly result: PrefillResult } | { readonly error: unknown };
+    try {
+      outcome = { result: await this.#engine.prefill(generation.prefillRows(prefix?.slot), { taps, signal }) };
+    } catch (error) {
+      outcome = { error };
+    }
+    this.#prefilling--;
+    if (prefix !== undefined) this.#prefixes?.unpin(prefix);
+    if (seat.state !== "prefilling") {
+      if ("result" in outcome) this.#free(outcome.result.slots);
+      this.#vacate(seat, seat.rows);
+    } else if ("result" in outcome) {
+      this.#prefilled(seat, outcome.result, taps);
+    } else {
+      this.#prefillFailed(seat, outcome.error);
+    }
+    this.#start();
+  }
+
+  #prefilled(seat: Seat, result: PrefillResult, taps: readonly Tap[]): void {
+    const { generation } = seat;
+    seat.state = "decoding";
+    this.#active.add(seat);
+    try {
+      if (seat.begun) generation.resumed(result.slots);
+      else generation.prefilled(result, new StepRows(result, this.#engine.info.dModel, taps, []));
+    } catch (error) {
+      this.#free(result.slots);
+      this.#vacate(seat, seat.rows);
+      this.#end(seat, error);
+      return;
+    }
+    this.#notePrompt(seat, result);
+    seat.begun = true;
+    seat.firstTokenAt ??= performance.now();
+    this.#retire(seat);
+    this.#decode();
+  }
+
+  #notePrompt(seat: Seat, { slots, reusedTokens }: PrefillResult): void {
+    const { prompt, variants } = seat.generation.plan;
+    const given = slots.length * prompt.ids.length;
+    const cached = reusedTokens.reduce((sum, tokens) => sum + tokens, 0);
+    this.#metrics.prefilled(given, cached, Math.max(0, given - cached));
+    if (!seat.begun) this.#queue.charge(seat.tenant, -(reusedTokens[0] ?? 0));
+    const variant = variants.find(({ placed, slot }) => placed.length === 0 && slot !== undefined);
+    if (variant?.slot === undefined) return;
+    const prefix = this.#prefixes?.offer(variant.slot, prompt.ids);
+    seat.offered = prefix === undefined ? undefined : { variant, prefix };
+  }
+
+  /** Without memory for its cache a generation waits for others to end; with none to wait for, it is refused. */
+  #prefillFailed(seat: Seat, error: unknown): void {
+    this.#vacate(seat, seat.rows);
+    if (!isCacheFull(error)) {
+      this.#end(seat, this.#closed ?? this.#explain(error));
+      return;
+    }
+    const evicted = this.#evictAll();
+    if (!evicted && this.#rows === 0) {
+      this.#end(seat, resourceExhausted("MEMORY_BUDGET", error.message, RETRY_MS));
+      return;
+    }
+    seat.state = "waiting";
+    this.#setBack.unshift(seat);
+    this.#held = !evicted;
+  }
+
+  #decode(): void {
+    if (this.#stepping) return;
+    this.#stepping = true;
+    void this.#steps();
+  }
+
+  async #steps(): Promise<void> {
+    // Nothing happens between finding no row and saying so: what comes later starts the steps anew.
+    while (this.#batch.collect(this.#active)) {
+      try {
+        await this.#batch.run((seat, error) => this.#end(seat, this.#explain(error)));
+      } catch (error) {
+        this.#stepFailed(error);
+        continue;
+      }
+      for (const seat of this.#batch.seats) {
+        this.#queue.charge(seat.tenant, OUTPUT_WEIGHT * seat.rows);
+        if (seat.state === "decoding") this.#retire(seat);
+      }
+    }
+    this.#stepping = false;
+  }
+
+  /** Without memory for one more token the generation that began last gives way to the others. */
+  #stepFailed(error: unknown): void {
+    if (!isCacheFull(error)) {
+      for (const seat of this.#batch.seats) this.#end(seat, this.#explain(error));
+      return;
+    }
+    if (this.#evictAll()) return;
+    const last = [...this.#active].at(-1);
+    if (last === undefined) return;
+    if (this.#active.size === 1) this.#end(last, resourceExhausted("MEMORY_BUDGET", error.message, RETRY_MS));
+    else this.#preempt(last);
+  }
+
+  /** Takes a generation out of the batch; it goes on where it was once another has ended. */
+  #preempt(seat: Seat): void {
+    this.#active.delete(seat);
+    this.#giveBack(seat, false);
+    seat.state = "waiting";
+    this.#setBack.push(seat);
+    this.#held = true;
+    this.#metrics.preempted();
+  }
+
+  /** Sends the ends of variants that have ended, and gives back the slots that are needed no more. */
+  #retire(seat: Seat): void {
+    const { generation } = seat;
+    let left = false;
     for (const variant of generation.plan.variants) {
       const { slot } = variant;
-      if (!variant.done || slot === undefined) continue;
-      variant.slot = undefined;
-      const proofs = variant.placed.length === 0 ? Promise.resolve([]) : this.#engine.proofs(slot);
-      void proofs
-        .then((found) => generation.retired(variant, found))
-        .catch((error: unknown) => this.#drop(generation, this.#explain(error)))
-        .finally(() => this.#free(slot));
+      if (slot === undefined) continue;
+      if (variant.done && !variant.reported) {
+        variant.reported = true;
+        void this.#finish(seat, variant, slot);
+      }
+      if (generation.needs(variant)) continue;
+      this.#release(seat, variant, true);
+      left = true;
     }
-    if (generation.plan.variants.every(({ done }) => done)) this.#active.delete(generation);
+    if (!left) return;
+    if (seat.rows === 0) this.#active.delete(seat);
+    this.#start();
+  }
+
+  /** Asks what the edits of a variant did, before its slot is given back, and sends its end. */
+  async #finish(seat: Seat, variant: VariantRun, slot: SlotId): Promise<void> {
+    try {
+      seat.generation.retired(variant, variant.placed.length === 0 ? [] : await this.#engine.proofs(slot));
+      if (seat.generation.ended) this.#end(seat, undefined);
+    } catch (error) {
+      this.#end(seat, this.#explain(error));
+    }
+  }
+
+  /** Ends a generation, whatever it is doing, and gives its slots back. Those that a prompt is being read into follow. */
+  #end(seat: Seat, error: unknown): void {
+    if (seat.state === "ended") return;
+    if (seat.state === "waiting") {
+      this.#queue.remove(seat.tenant, seat);
+      const index = this.#setBack.indexOf(seat);
+      if (index >= 0) this.#setBack.splice(index, 1);
+    }
+    const prefilling = seat.state === "prefilling";
+    seat.state = "ended";
+    seat.place.leave();
+    this.#active.delete(seat);
+    if (!prefilling) this.#giveBack(seat, this.#closed === undefined);
+    if (error !== undefined) seat.generation.events.end(error);
+    this.#noteEnd(seat, error);
+    this.#start();
+  }
+
+  #noteEnd({ generation, admittedAt, firstTokenAt }: Seat, error: unknown): void {
+    const tokens = generation.plan.variants.map(({ completionTokens }) => completionTokens);
+    this.#metrics.ended({
+      firstTokenMs: firstTokenAt === undefined ? undefined : firstTokenAt - admittedAt,
+      totalMs: performance.now() - admittedAt,
+      outputTokens: tokens.reduce((sum, count) => sum + count, 0),
+      longest: Math.max(...tokens),
+      error: error === undefined ? undefined : error instanceof RpcError ? error.reason : error instanceof Error ? error.name : "_OTHER",
+    });
+  }
+
+  /** Gives back all slots of a seat. */
+  #giveBack(seat: Seat, keep: boolean): void {
+    for (const variant of seat.generation.plan.variants) if (variant.slot !== undefined) this.#release(seat, variant, keep);
+  }
+
+  /** Gives a slot back: to the prefix cache, when it may serve others. */
+  #release(seat: Seat, variant: VariantRun, keep: boolean): void {
+    const { slot } = variant;
+    if (slot === undefined) return;
+    variant.slot = undefined;
+    this.#vacate(seat, 1);
+    if (seat.offered?.variant !== variant) {
+      this.#free([slot]);
+      return;
+    }
+    const { prefix } = seat.offered;
+    seat.offered = undefined;
+    if (keep) this.#prefixes?.keep(prefix, variant.read(seat.generation.plan.prompt.ids));
+    else this.#prefixes?.release(prefix);
+  }
+
+  #free(slots: readonly SlotId[]): void {
+    // An engine that has died has freed everything.
+    this.#engine.free(slots).catch(() => undefined);
+  }
+
+  #report(): void {
+    this.#metrics.state({
+      queued: this.#admission.requests,
+      queuedTokens: this.#admission.tokens,
+      rows: this.#rows,
+      reservedBytes: this.#reserved,
+      prefixBytes: this.#prefixes?.bytes ?? 0,
+    });
   }
 }
 

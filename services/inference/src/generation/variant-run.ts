@@ -25,8 +25,10 @@ export class VariantRun {
   slot: SlotId | undefined;
   /** Set when the last token has been chosen. */
   finish: FinishReason | undefined;
-  /** Whether it needs no further decoding. */
+  /** Whether its last token is out. */
   done = false;
+  /** Whether its end is out or being made ready. */
+  reported = false;
   cachedTokens = 0;
   traced = 0;
   /** Steps at which the engine says an edit selected the row. */
@@ -46,8 +48,9 @@ export class VariantRun {
   readonly #endIds: ReadonlySet<number>;
   readonly #detokenizer: Detokenizer;
   readonly #stop: StopText;
+  /** Every token chosen, those after the end included that serve a comparison only. */
+  readonly #ids: number[] = [];
   #chosen = 0;
-  #last = 0;
   #fed = 0;
 
   constructor(id: string, placed: readonly PlacedIntervention[], params: GenerationParams, eosTokenIds: readonly number[], tokenizer: Tokenizer) {
@@ -66,10 +69,29 @@ export class VariantRun {
     return this.#chosen;
   }
 
+  /** The token chosen last, which the model reads next. */
+  get pending(): number {
+    return this.#ids.at(-1) ?? 0;
+  }
+
+  /** All tokens that the model has read after a prompt, that included. */
+  read(prompt: Uint32Array): Uint32Array {
+    const tokens = new Uint32Array(prompt.length + this.#fed);
+    tokens.set(prompt);
+    for (let i = 0; i < this.#fed; i++) tokens[prompt.length + i] = this.#ids[i] ?? 0;
+    return tokens;
+  }
+
+  /** A token chosen after the end, for a comparison that goes on; `fed` says that the one before has been read for it. */
+  goOn(token: number, fed: boolean): void {
+    if (fed) this.#fed++;
+    this.#ids.push(token);
+  }
+
   /** Takes the token chosen next. The last one brings all text that was held back. */
   choose(token: number): ChosenToken {
     const step = this.#chosen++;
-    this.#last = token;
+    this.#ids.push(token);
     const { text, stopped } = this.#stop.push(this.#detokenizer.push(token));
     let textDelta = text;
     let finish: FinishReason | undefined;
@@ -89,15 +111,16 @@ export class VariantRun {
   /** The token chosen last has been read by the model, `edited` as StepResult has it. Returns its index and id. */
   feed(edited: number): { readonly t: number; readonly token: number } {
     const t = this.#fed++;
+    const token = this.pending;
     let due = false;
     for (const [i, { rule, source }] of this.placed.entries()) {
-      if (!selects(rule, t, this.#last)) continue;
+      if (!selects(rule, t, token)) continue;
       due ||= source.conditions.length === 0 || edited !== 2;
       this.selected[i] = (this.selected[i] ?? 0) + 1;
     }
     if (due) this.expectedSteps++;
     if (edited === 1) this.appliedSteps++;
-    return { t, token: this.#last };
+    return { t, token };
   }
 
   /** The conditions of edit `index` end it. Returns the text that was held back. */

@@ -3,6 +3,7 @@ import { type GenerateRequest, type InferenceService, type Variant, VariantSchem
 import { type Handlers, invalidArgument } from "@mistral-sae/rpc";
 import { readCaptures } from "../generation/capture.ts";
 import { Generation, type GenerateEvent } from "../generation/generation.ts";
+import { estimateLoad, requireMemory, tenantOf } from "../generation/load.ts";
 import { readSampling } from "../generation/sampling.ts";
 import { readTrace } from "../generation/trace.ts";
 import { VariantRun } from "../generation/variant-run.ts";
@@ -20,10 +21,13 @@ export function resolveContext(model: LoadedModel, saes: SaeRegistry): ResolveCo
 
 /** Generate: admission, then the prompt, then the batch. */
 export function generateHandler({ models, saes }: Parts): Handlers<typeof InferenceService>["generate"] {
-  return async function* generate(request, { signal }) {
+  return async function* generate(request, context) {
+    const { signal } = context;
     const model = models.use(request.model);
     const variants = requireVariants(request, model);
-    const ticket = model.scheduler.admit();
+    const load = estimateLoad(request, tenantOf(context), variants.length, model.defaults, model.tokenizer.vocabulary.longest);
+    requireMemory(model.engine, load.rows, load.least);
+    const ticket = model.scheduler.admit(load);
     // The reader may go away without a signal: its generation must not go on.
     const left = new AbortController();
     try {

@@ -1,7 +1,5 @@
-import { availableParallelism } from "node:os";
-import type { Engine } from "@mistral-sae/model";
-import { openEngine } from "@mistral-sae/model";
-import { RpcError, unavailable } from "@mistral-sae/rpc";
+import { type Engine, openEngine, type OpenEngineOptions } from "@mistral-sae/model";
+import { unavailable } from "@mistral-sae/rpc";
 import { loadTokenizer, type Tokenizer } from "@mistral-sae/tokenizer";
 import { type GenerationDefaults, readGenerationDefaults } from "../generation/defaults.ts";
 import { Scheduler } from "../generation/scheduler.ts";
@@ -13,19 +11,18 @@ export interface LoadLimits {
   readonly threads: number;
   readonly maxBatchRows: number;
   readonly maxQueued: number;
+  readonly maxQueuedTokens: number;
   readonly maxCalls: number;
   readonly cacheMib: number;
   readonly maxContext: number;
+  readonly prefixCache: boolean;
 }
 
-export const loadLimitDefaults: LoadLimits = {
-  threads: availableParallelism(),
-  maxBatchRows: 64,
-  maxQueued: 256,
-  maxCalls: 64,
-  cacheMib: 1024,
-  maxContext: 4096,
-};
+/** Opens an engine; the product's is openEngine. */
+export type EngineOpener = (options: OpenEngineOptions) => Promise<Engine>;
+
+/** When a call that met a dead engine may come back. */
+const RESTART_RETRY_MS = 2000;
 
 /** A model that can be used. */
 export interface LoadedModel {
@@ -46,10 +43,10 @@ export interface LoadedModel {
 }
 
 /** Opens a model folder. @throws InputError for a folder that holds no model this program runs. */
-export async function openModel(name: string, folder: string, limits: LoadLimits, signal?: AbortSignal): Promise<LoadedModel> {
+export async function openModel(name: string, folder: string, limits: LoadLimits, open: EngineOpener = openEngine, signal?: AbortSignal): Promise<LoadedModel> {
   const [tokenizer, defaults] = await Promise.all([loadTokenizer(folder), readGenerationDefaults(folder)]);
   signal?.throwIfAborted();
-  const engine = await openEngine({
+  const engine = await open({
     modelDir: folder,
     threads: limits.threads,
     maxBatchRows: limits.maxBatchRows,
@@ -57,16 +54,10 @@ export async function openModel(name: string, folder: string, limits: LoadLimits
     cacheBytes: limits.cacheMib * 2 ** 20,
     ...(signal === undefined ? {} : { signal }),
   });
-  let death: RpcError | undefined;
-  const explain = (error: unknown) => {
-    const expected = error instanceof RpcError || (error instanceof Error && (error.name === "InputError" || error.name === "AbortError"));
-    return expected ? error : (death ?? error);
-  };
-  const scheduler = new Scheduler(engine, { maxRows: limits.maxBatchRows, maxQueued: limits.maxQueued }, explain);
-  void engine.closed.then((error) => {
-    death = unavailable("BACKEND_DOWN", `${name}: the engine has ended${error === undefined ? "" : ` (${error.message})`}; load the model again`);
-    scheduler.close(death);
-  });
+  const died = (reason: string) => unavailable("BACKEND_DOWN", `${name}: the engine has ended (${reason}); it is started again, try again later`, RESTART_RETRY_MS);
+  const explain = (error: unknown) => (error instanceof Error && error.name === "EngineEndedError" ? died(error.message) : error);
+  const scheduler = new Scheduler(name, engine, { maxRows: limits.maxBatchRows, maxQueued: limits.maxQueued, maxQueuedTokens: limits.maxQueuedTokens, prefixCache: limits.prefixCache }, explain);
+  void engine.closed.then((error) => scheduler.close(died(error?.message ?? "it was closed")));
   return {
     name,
     uri: folder,
