@@ -39,6 +39,8 @@ export interface SchedulerLoad {
   readonly reservedBytes: number;
   /** Keys and values kept for prompts to come, bytes. */
   readonly prefixBytes: number;
+  /** Prefixes kept. */
+  readonly prefixes: number;
 }
 
 /** Prompts under way at a time: one that runs and one that waits, so that the engine never idles between them. */
@@ -92,6 +94,7 @@ export class Scheduler {
       active: this.#active.size + this.#prefilling,
       reservedBytes: this.#reserved,
       prefixBytes: this.#prefixes?.bytes ?? 0,
+      prefixes: this.#prefixes?.size ?? 0,
     };
   }
 

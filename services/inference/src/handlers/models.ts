@@ -21,8 +21,10 @@ export function modelHandlers({ config, models, saes, jobs }: Parts): Pick<Handl
     },
     unloadModel: async ({ name }) => ({ model: await models.unload(name) }),
     getCapabilities: async ({ model: name }) => {
-      const { name: resolved, engine } = models.use(name);
+      const { name: resolved, engine, scheduler } = models.use(name);
       const { info } = engine;
+      const { load } = scheduler;
+      const { slots, cacheBytes } = await engine.usage();
       return {
         model: models.get(resolved),
         hooks: info.hooks.map((hook) => ({ ...hook })),
@@ -36,6 +38,17 @@ export function modelHandlers({ config, models, saes, jobs }: Parts): Pick<Handl
         },
         saes: saes.ready(resolved),
         backend: info.backend,
+        load: {
+          rows: load.rows,
+          queuedRequests: load.queued,
+          activeRequests: load.active,
+          kvBytesReserved: BigInt(load.reservedBytes),
+          kvBytesPrefixes: BigInt(load.prefixBytes),
+          kvBytesBudget: BigInt(info.cacheBytes),
+          slots,
+          kvBytesHeld: BigInt(cacheBytes),
+          prefixes: load.prefixes,
+        },
       };
     },
   };
