@@ -15,3 +15,6 @@ export { describeModel } from "./graph/describe-model.ts";
 export { type ModelSource, readModelSource } from "./graph/model-source.ts";
 export { hookTable, residualPoint } from "./hooks/hook-name.ts";
 export { checkSampling } from "./sampling/sampler.ts";
+export { bitsOf, type Quantisation, type QuantisedPrecision } from "./quantisation/format.ts";
+export { defaultCacheDir, prepareQuantised, type PrepareOptions } from "./quantisation/prepare.ts";
+export { quantiseModel, type QuantisedModel, type QuantiseOptions } from "./quantisation/quantise-model.ts";

@@ -6,6 +6,8 @@ import { registerGenerateCommand } from "./commands/generate.ts";
 import { registerIndexCommands } from "./commands/index-verbs.ts";
 import { registerJobsCommands } from "./commands/jobs.ts";
 import { registerModelCommands } from "./commands/model.ts";
+import { registerPerplexityCommand } from "./commands/model-perplexity.ts";
+import { registerQuantizeCommand } from "./commands/model-quantize.ts";
 import { registerRemoteModelCommands } from "./commands/model-remote.ts";
 import { registerSaeCommands } from "./commands/sae.ts";
 import { registerSaeEvaluateCommand } from "./commands/sae-evaluate.ts";
@@ -41,6 +43,8 @@ export function buildProgram(): Command {
   registerDemoCommand(program);
   registerUpCommand(program);
   registerModelCommands(program);
+  registerQuantizeCommand(program);
+  registerPerplexityCommand(program);
   registerRemoteModelCommands(program);
   registerGenerateCommand(program);
   registerTrainCommands(program);
