@@ -63,6 +63,8 @@ cases = {
     "mistral": MistralConfig(**small, sliding_window=None),
     "mistral, tied embeddings": MistralConfig(**small, sliding_window=None, tie_word_embeddings=True),
     "mistral, wide heads": MistralConfig(**wide, sliding_window=None, **rope(rope_type="default", rope_theta=1e6)),
+    "mistral, heads of 12": MistralConfig(**dict(small, head_dim=12), sliding_window=None),
+    "mistral, heads of 50, yarn": MistralConfig(**dict(small, head_dim=50), sliding_window=None, **rope(**yarn)),
     "mistral, window": MistralConfig(**small, sliding_window=8),
     "mistral, linear": MistralConfig(**wide, sliding_window=None, **rope(rope_type="linear", rope_theta=10000.0, factor=3.0)),
     "mistral, dynamic": MistralConfig(**wide, sliding_window=None, **rope(rope_type="dynamic", rope_theta=10000.0, factor=3.0)),
@@ -89,7 +91,7 @@ def build(config):
 
 def consolidated():
     """Mistral's own program on its own layout: rotary pairs lie side by side (complex numbers), and no transformers model."""
-    params = dict(dim=32, n_layers=2, head_dim=16, hidden_dim=48, n_heads=4, n_kv_heads=2, norm_eps=1e-5, vocab_size=96, rope_theta=10000.0)
+    params = dict(dim=32, n_layers=2, head_dim=20, hidden_dim=48, n_heads=4, n_kv_heads=2, norm_eps=1e-5, vocab_size=96, rope_theta=10000.0)
     heads, groups, width = params["n_heads"], params["n_kv_heads"], params["head_dim"]
     dim, mlp = params["dim"], params["hidden_dim"]
     norm = lambda x, name: x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + params["norm_eps"]) * weight(name, (dim,))

@@ -23,7 +23,7 @@ describe("a model folder", () => {
     ["a width of the wrong type", { config: { vocab_size: "96" }, change: () => undefined }, "vocab_size", "got 96, wanted an integer"],
     ["an absurd number of layers", { config: { num_hidden_layers: 3, max_position_embeddings: -1 } }, "max_position_embeddings", "got -1"],
     ["heads that do not divide", { config: { num_key_value_heads: 3 } }, "num_key_value_heads", "wanted a divisor of 4"],
-    ["a head width that the engine lacks", { config: { head_dim: 12 } }, "head_dim", "wanted a multiple of 8"],
+    ["a head of odd width", { config: { head_dim: 11 } }, "head_dim", "got 11, wanted an even number"],
     ["another activation", { config: { hidden_act: "gelu" } }, "hidden_act", "got gelu, wanted silu"],
     ["biases", { config: { attention_bias: true } }, "attention_bias", "got true, wanted false"],
     ["rotary embeddings scaled in an unknown way", { config: { rope_scaling: { type: "longrope", factor: 4 } } }, "rope_scaling.type", "got longrope, wanted default, linear, dynamic, llama3 or yarn"],
