@@ -4,6 +4,7 @@ import { createServer, type Server, type Socket } from "node:net";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
 import { connectRoutes, type ServiceImplementation } from "@mistral-sae/rpc";
 import { registry } from "./backends.ts";
+import { isOpenAiPath, type OpenAiRoutes } from "./openai/routes.ts";
 import { corsHeaders, originAllowed } from "./origins.ts";
 import type { PageFile } from "./page-files.ts";
 
@@ -19,6 +20,8 @@ export interface EdgeOptions {
   readonly page: ReadonlyMap<string, PageFile>;
   /** What /healthz answers. */
   readonly health: () => unknown;
+  /** Answers /v1/…; without it they do not exist. */
+  readonly openAi?: OpenAiRoutes;
   readonly allowedOrigins: readonly string[];
   readonly maxRequestBytes: number;
 }
@@ -39,7 +42,7 @@ const PAGE_HEADERS = {
 } as const;
 
 /**
- * HTTP/1.1 and HTTP/2 without TLS on one port: the page, /healthz, and Connect (JSON and binary), gRPC-Web and gRPC
+ * HTTP/1.1 and HTTP/2 without TLS on one port: the page, /healthz, the OpenAI API under /v1, and Connect (JSON and binary), gRPC-Web and gRPC
  * for every service. Pages of other origins are refused unless they are allowed.
  */
 export async function startEdge(options: EdgeOptions): Promise<Edge> {
@@ -102,8 +105,10 @@ function routeByPreface(socket: Socket, one: http.Server, two: http2.Http2Server
   });
 }
 
-function serveFile(request: NodeServerRequest, response: NodeServerResponse, { page, health }: EdgeOptions): void {
+function serveFile(request: NodeServerRequest, response: NodeServerResponse, { page, health, openAi }: EdgeOptions): void {
   const path = new URL(request.url ?? "/", "http://gateway").pathname;
+  // HTTP/2's request and response have what the routes use of HTTP/1.1's.
+  if (openAi !== undefined && isOpenAiPath(path)) return openAi(request as http.IncomingMessage, response as http.ServerResponse);
   if (request.method !== "GET" && request.method !== "HEAD") return answerJson(response, 405, { message: `${path} takes GET only` });
   if (path === "/healthz") return answerJson(response, 200, health());
   const file = page.get(path);

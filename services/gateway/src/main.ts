@@ -6,6 +6,7 @@ import { readConfig } from "./config.ts";
 import { gatewayServices, serviceNamesOf } from "./gateway.ts";
 import { healthReport } from "./health-report.ts";
 import { type Edge, startEdge } from "./http-server.ts";
+import { openAiRoutes } from "./openai/routes.ts";
 import { readPage } from "./page-files.ts";
 
 const config = readConfig(process.env);
@@ -25,6 +26,7 @@ const server = await runService({
       listen: config.httpListen,
       services,
       page: readPage(join(consoleFolder, "src")),
+      openAi: openAiRoutes(config),
       health: () => healthReport(states, server.address, edge?.address),
     });
   },
