@@ -1,9 +1,9 @@
-import { readdir } from "node:fs/promises";
+import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { InputError } from "@mistral-sae/tensor";
 import { Codec } from "./codec.ts";
 import { messageOf } from "./fields.ts";
-import type { FormatName } from "./formats/formats.ts";
+import { type FormatName, readFormat } from "./formats/formats.ts";
 import { EncoderThread } from "./thread/encoder-thread.ts";
 import { readTokenizerConfig } from "./tokenizer-config.ts";
 import { Tokenizer } from "./tokenizer.ts";
@@ -15,6 +15,9 @@ const FORMATS: readonly { readonly format: FormatName; readonly file: RegExp; re
   { format: "sentencepiece", file: /^tokenizer\.model\.v\d{1,2}(?:m\d+)?$/, name: "tokenizer.model.v1 to .v7" },
   { format: "sentencepiece", file: /^tokenizer\.model$/, name: "tokenizer.model" },
 ];
+
+/** Bytes of a tokenizer file that is read where the call is made. */
+const SMALL_FILE = 1 << 18;
 
 /**
  * The tokenizer of a model folder. Where several files lie there, the first of these is read:
@@ -37,12 +40,25 @@ export async function loadTokenizer(folder: string): Promise<Tokenizer> {
   for (const { format, file } of FORMATS) {
     const name = names.filter((candidate) => file.test(candidate)).toSorted(byVersion).at(-1);
     if (name === undefined) continue;
-    const thread = new EncoderThread();
-    const [source, config] = await Promise.all([thread.read(format, join(folder, name)), readTokenizerConfig(folder)]);
-    return new Tokenizer(new Codec(source, thread), config);
+    const [codec, config] = await Promise.all([readCodec(format, join(folder, name)), readTokenizerConfig(folder)]);
+    return new Tokenizer(codec, config);
   }
   const wanted = FORMATS.map(({ name }) => name).join(", ");
   throw new InputError(`${folder}: holds no tokenizer (${wanted})`, { file: folder, wanted });
+}
+
+/** Published vocabularies take a good part of a second to read, which other work on this thread cannot wait for. */
+async function readCodec(format: FormatName, path: string): Promise<Codec> {
+  const small = await stat(path).then(
+    ({ size }) => size <= SMALL_FILE,
+    () => true,
+  );
+  if (small) {
+    const source = await readFormat(format, path);
+    return new Codec(source, new EncoderThread(source.model));
+  }
+  const thread = new EncoderThread();
+  return new Codec(await thread.read(format, path), thread);
 }
 
 function byVersion(a: string, b: string): number {

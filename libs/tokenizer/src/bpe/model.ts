@@ -31,7 +31,9 @@ export type SplitStep =
   | { readonly kind: "pattern"; readonly source: string; readonly behavior: SplitBehavior; readonly invert: boolean }
   /** Puts `text` before a stretch that does not start with it; with `onlyFirst` only at the start of the whole text. */
   | { readonly kind: "prefix"; readonly text: string; readonly onlyFirst: boolean }
-  | { readonly kind: "replace"; readonly from: string; readonly to: string };
+  | { readonly kind: "replace"; readonly from: string; readonly to: string }
+  /** Cuts where a mark follows another character: each word is marks and then what is none. */
+  | { readonly kind: "marked"; readonly mark: string };
 
 /** What a word is made of before the first merge. */
 export type Symbols =

@@ -29,16 +29,11 @@ export function normalizeAligned(stretch: string, steps: readonly NormalizerStep
 }
 
 function apply(text: string, step: NormalizerStep): string {
-  switch (step.kind) {
-    case "prepend":
-      return text === "" ? "" : step.text + text;
-    case "replace":
-      return text.replaceAll(step.from, step.to);
-    case "unicode":
-      return text.normalize(step.form);
-    case "squeeze":
-      return text.replace(/^ +| +$| +(?= )/g, "");
-  }
+  if (step.kind === "prepend") return text === "" ? "" : step.text + text;
+  if (step.kind === "replace") return text.replaceAll(step.from, step.to);
+  if (step.kind === "unicode") return text.normalize(step.form);
+  const single = text.replace(/ {2,}/g, " ");
+  return single.slice(single.startsWith(" ") ? 1 : 0, single.length > 1 && single.endsWith(" ") ? -1 : undefined);
 }
 
 /**

@@ -20,12 +20,19 @@ export function translatePattern(source: string, place: PatternPlace): string {
   if (source === "") throw refuse("is empty");
   if (source.length > LONGEST_PATTERN) throw refuse("is too long");
   const translated = new Translation(source, refuse).run();
-  try {
-    new RegExp(translated, "u");
-  } catch (error) {
-    throw refuse(`cannot be read (${error instanceof Error ? error.message : String(error)})`);
-  }
+  const fault = faultOf(translated);
+  if (fault !== undefined) throw refuse(`cannot be read (${fault})`);
   return translated;
+}
+
+/** Why JavaScript does not take a pattern. */
+function faultOf(pattern: string): string | undefined {
+  try {
+    RegExp(pattern, "u");
+    return undefined;
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
 }
 
 /** A text as a pattern that matches it. */
@@ -154,12 +161,7 @@ class Translation {
     const name = found[2] ?? found[3] ?? "";
     const inverted = (letter === "P") !== (found[1] === "^");
     for (const known of [name, `Script=${name}`]) {
-      try {
-        new RegExp(`\\p{${known}}`, "u");
-        return `\\${inverted ? "P" : "p"}{${known}}`;
-      } catch {
-        continue;
-      }
+      if (faultOf(`\\p{${known}}`) === undefined) return `\\${inverted ? "P" : "p"}{${known}}`;
     }
     throw this.#refuse(`has the unknown property ${name}`);
   }

@@ -1,3 +1,4 @@
+import { InputError } from "@mistral-sae/tensor";
 import type { SplitStep } from "./model.ts";
 
 /** A word and where it starts in the stretch it was cut from; negative by as much as was put before it. */
@@ -26,6 +27,7 @@ export class Splitter {
       const from = words;
       if (step.kind === "prefix") words = prefixed(from, step.text, step.onlyFirst, first);
       else if (step.kind === "replace") words = replaced(from, step.from, step.to);
+      else if (step.kind === "marked") words = marked(from, step.mark);
       else words = cut(from, pattern!, step);
     }
     return words;
@@ -41,6 +43,19 @@ function* prefixed(words: Iterable<Word>, prefix: string, onlyFirst: boolean, fi
 
 function* replaced(words: Iterable<Word>, from: string, to: string): Generator<Word> {
   for (const { text, start } of words) yield { text: text.replaceAll(from, to), start };
+}
+
+function* marked(words: Iterable<Word>, mark: string): Generator<Word> {
+  for (const { text, start } of words) {
+    for (let at = 0; at < text.length; ) {
+      let end = at;
+      while (text[end] === mark) end++;
+      const next = text.indexOf(mark, end);
+      end = next < 0 ? text.length : next;
+      yield { text: at === 0 && end === text.length ? text : text.slice(at, end), start: start + at };
+      at = end;
+    }
+  }
 }
 
 function* cut(words: Iterable<Word>, pattern: RegExp, { behavior, invert }: SplitStep & { kind: "pattern" }): Generator<Word> {
@@ -71,7 +86,7 @@ function* cut(words: Iterable<Word>, pattern: RegExp, { behavior, invert }: Spli
 function* stretches(text: string, pattern: RegExp): Generator<[from: number, to: number, matched: boolean]> {
   let at = 0;
   pattern.lastIndex = 0;
-  for (let found = pattern.exec(text); found !== null; found = pattern.exec(text)) {
+  for (let found = search(pattern, text); found !== null; found = search(pattern, text)) {
     const [match] = found;
     if (match === "") {
       pattern.lastIndex += (text.codePointAt(found.index) ?? 0) > 0xffff ? 2 : 1;
@@ -82,4 +97,14 @@ function* stretches(text: string, pattern: RegExp): Generator<[from: number, to:
     yield [found.index, at, true];
   }
   if (at < text.length) yield [at, text.length, false];
+}
+
+/** @throws InputError where a repetition runs over more characters than the engine can go back over. */
+function search(pattern: RegExp, text: string): RegExpExecArray | null {
+  try {
+    return pattern.exec(text);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw new InputError("text: holds a word that is too long to be cut off", { field: "text", got: `${text.length} characters`, wanted: "words of at most some million" }, { cause: error });
+  }
 }

@@ -58,6 +58,7 @@ function turnsOf(messages: readonly ChatMessage[], withSystem: boolean): ChatMes
   const turns: ChatMessage[] = [];
   for (const [i, message] of messages.entries()) {
     if (message.role === "tool") throw refused(i, "tool", "system, user or assistant: tools need a chat template");
+    if (message.role === "system" && messages[i - 1]?.role === "assistant") throw refused(i, "a system message after an answer", "it at the start or beside a user message");
     if (message.role === "system" && !withSystem) continue;
     if (message.role === "assistant" && message.content === "") throw refused(i, "an empty answer", "text");
     const last = turns.at(-1);

@@ -103,5 +103,5 @@ export function metaspaceWords(pieces: Iterable<string>): SplitStep[] {
     used = true;
     for (let i = 0; i < at; i++) if (piece[i] !== "\u2581") return [];
   }
-  return used ? [isolated("\u2581*[^\u2581]+|\u2581+")] : [];
+  return used ? [{ kind: "marked", mark: "\u2581" }] : [];
 }

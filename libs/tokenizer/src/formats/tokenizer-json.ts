@@ -138,7 +138,7 @@ function unreached(ids: ReadonlyMap<string, number>, symbols: Symbols, pairs: Pa
   const whole = new Map<string, number>();
   const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
   for (const [piece, id] of ids) {
-    const start = symbols.kind === "bytes" ? alphabetBytes(piece) : [...piece].map((character) => character.codePointAt(0) ?? 0);
+    const start = symbols.kind === "bytes" ? alphabetBytes(piece) : Array.from(piece, (character) => character.codePointAt(0) ?? 0);
     if (start === undefined || start.length === 0) continue;
     merger.reserve(start.length);
     for (const [i, symbol] of start.entries()) merger.ids[i] = (symbols.kind === "bytes" ? symbols.ids[symbol] : symbols.ids.get(symbol)) ?? -1;

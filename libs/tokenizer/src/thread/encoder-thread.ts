@@ -1,4 +1,5 @@
 import { Worker } from "node:worker_threads";
+import type { BpeModel } from "../bpe/model.ts";
 import type { FormatName } from "../formats/formats.ts";
 import type { TokenizerSource } from "../formats/source.ts";
 import { type EncodedText, type EncodeMode, errorOf, type Job, type Outcome, type ThreadData } from "./protocol.ts";
@@ -23,6 +24,11 @@ export class EncoderThread {
   #idle: NodeJS.Timeout | undefined;
   #current: Pending | undefined;
   readonly #waiting: Pending[] = [];
+
+  /** @param model what encodes; left out when the thread is to read a file first. */
+  constructor(model?: BpeModel) {
+    this.#data = model;
+  }
 
   /** Reads a tokenizer file; what encodes from then on is the tokenizer read. @throws InputError. */
   async read(format: FormatName, file: string): Promise<TokenizerSource> {

@@ -7,11 +7,13 @@ import { failureOf, type Job, type Outcome, type ThreadData } from "./protocol.t
 const model = workerData as ThreadData;
 let encoder = model === undefined ? undefined : new BpeEncoder(model);
 
-parentPort?.on("message", async (job: Job) => {
+parentPort?.on("message", (job: Job) => void answer(job));
+
+async function answer(job: Job): Promise<void> {
   const transferred: ArrayBuffer[] = [];
   const outcome = await run(job, transferred).catch((error: unknown): Outcome => ({ kind: "failed", failure: failureOf(error) }));
   parentPort?.postMessage(outcome, transferred);
-});
+}
 
 async function run(job: Job, transferred: ArrayBuffer[]): Promise<Outcome> {
   if (job.kind === "read") {
