@@ -43,14 +43,14 @@ type Scale = (inverse: number, i: number) => number;
 
 function scalingOf(scaling: RopeScaling, theta: number, dHead: number): Scale {
   switch (scaling.kind) {
-    case "default":
-      return (inverse) => fround(1 / inverse);
     case "linear":
       return (inverse) => fround(fround(1 / inverse) / scaling.factor);
     case "llama3":
       return llama3(scaling);
     case "yarn":
       return yarn(scaling, theta, dHead);
+    default:
+      return (inverse) => fround(1 / inverse);
   }
 }
 
