@@ -19,7 +19,7 @@ export interface Engine {
   readonly closed: Promise<Error | undefined>;
 
   /**
-   * Residual rows of sequences, run only as far as the deepest hook. Sequences are packed by length, so batches come
+   * Rows of sequences at hooks, run only as far as the deepest one. Sequences are packed by length, so batches come
    * in another order than the sequences: each names its own.
    */
   forward(sequences: readonly Sequence[], options: ForwardOptions): AsyncIterable<ForwardBatch>;
@@ -148,7 +148,7 @@ export interface Sequence {
   readonly edits?: readonly Edit[];
 }
 
-/** A residual to read. */
+/** A hook to read: any that {@link EngineInfo.hooks} calls readable. */
 export interface Tap {
   readonly hook: string;
   /** Read after the edits at this hook; default false, before them. */
@@ -173,7 +173,7 @@ export interface PackedBatch {
 }
 
 export interface ForwardBatch extends PackedBatch {
-  /** One [rows, dModel] a tap, in the order of the taps. */
+  /** One [rows, width of the hook] a tap, in the order of the taps. */
   readonly residuals: readonly Float32Array[];
 }
 

@@ -10,10 +10,10 @@ export function forwardCommands(runtime: ModelRuntime): Pick<CommandHandlers, "f
   return {
     async forward({ batch: packed, taps }) {
       const batch = unpackSequences(runtime, packed);
-      const points = runtime.points(taps);
-      const to = points.reduce((deepest, tap) => Math.max(deepest, tap.point), 0);
-      const { taps: read } = await runtime.pass(batch, to, points);
-      return { residuals: read.map((x) => packRows(batch, x, runtime.dModel)), proofs: proofsOf(batch.edits) };
+      const sites = runtime.sites(taps);
+      const to = sites.reduce((deepest, { site }) => Math.max(deepest, site.point), 0);
+      const { taps: read } = await runtime.pass(batch, to, sites);
+      return { residuals: read.map((x, i) => packRows(batch, x, sites[i]!.site.width)), proofs: proofsOf(batch.edits) };
     },
 
     async encode({ sae: name, hook, batch: packed, format }) {

@@ -11,11 +11,11 @@ export function scoreCommands(runtime: ModelRuntime): Pick<CommandHandlers, "sco
   return {
     async score({ batch: packed, withKl }) {
       const batch = unpackSequences(runtime, packed);
-      const { resid } = await runtime.pass(batch, runtime.nLayers);
+      const { resid } = await runtime.pass(batch);
       const rows = predictingRows(batch, resid, runtime.dModel);
       let base: Float32Array | undefined;
       if (withKl) {
-        const plain = await runtime.pass({ ...batch, edits: batch.edits.map(() => undefined) }, runtime.nLayers);
+        const plain = await runtime.pass({ ...batch, edits: batch.edits.map(() => undefined) });
         base = predictingRows(batch, plain.resid, runtime.dModel);
       }
       return { ...(await runtime.heads.score(rows, nextTokens(batch), base)), proofs: proofsOf(batch.edits) };
@@ -23,7 +23,7 @@ export function scoreCommands(runtime: ModelRuntime): Pick<CommandHandlers, "sco
 
     async logits({ batch: packed, positions, topK, hook }) {
       const batch = unpackSequences(runtime, packed);
-      const point = hook === undefined ? runtime.nLayers : residualPoint(hook, runtime.nLayers, "hook");
+      const point = hook === undefined ? runtime.endPoint : residualPoint(hook, runtime.nLayers, "hook");
       const { resid } = await runtime.pass(batch, point);
       const { dModel } = runtime;
       const { dVocab } = runtime.source.config;

@@ -22,7 +22,7 @@ export async function decodeStep(runtime: ModelRuntime, slots: Slots, rows: read
       order.map((i) => ({ tokens: Uint32Array.of(fed[i]!), past: members[i]!.cache.length, edits: members[i]!.edits })),
       { kind: "rows", arena: group.arena, first: 0, rows: group.rows },
     );
-    const { resid, taps } = await runtime.pass(batch, runtime.nLayers, observer.points);
+    const { resid, taps } = await runtime.pass(batch, runtime.endPoint, observer.sites);
     settleCache(batch);
     for (const [b, i] of order.entries()) {
       members[i]!.push(fed[i]!);

@@ -2,7 +2,7 @@ import type { SparseRows } from "@mistral-sae/tensor";
 import type { Trace } from "../engine.ts";
 import { residualPoint } from "../hooks/hook-name.ts";
 import type { ModelRuntime } from "../runtime/model-runtime.ts";
-import type { PointTap } from "../runtime/pass.ts";
+import type { SiteTap } from "../runtime/pass.ts";
 import { filterCodes } from "../sae/filter-codes.ts";
 import { joinCodes, sliceCodes } from "../sae/sparse-builder.ts";
 import type { StepReport } from "../worker/protocol.ts";
@@ -13,7 +13,7 @@ import type { StepReport } from "../worker/protocol.ts";
  */
 export class Observer {
   /** What a pass must read: the taps, then the points of the traces. */
-  readonly points: readonly PointTap[];
+  readonly sites: readonly SiteTap[];
   readonly #runtime: ModelRuntime;
   readonly #report: StepReport;
   /** [tap][row] runs of rows. */
@@ -22,31 +22,33 @@ export class Observer {
   readonly #counts: Uint32Array;
 
   constructor(runtime: ModelRuntime, report: StepReport, nRows: number) {
-    const traced = report.traces.map(({ sae, hook, features }, i): PointTap => {
+    const traced = report.traces.map(({ sae, hook, features }, i): SiteTap => {
       const loaded = runtime.sae(sae);
       for (const feature of features ?? []) loaded.decoderRow(feature, `traces[${i}].features`);
-      return { point: residualPoint(hook, runtime.nLayers, `traces[${i}].hook`), afterEdits: false };
+      return { site: { kind: "residual", point: residualPoint(hook, runtime.nLayers, `traces[${i}].hook`), width: runtime.dModel }, afterEdits: false };
     });
     this.#runtime = runtime;
     this.#report = report;
-    this.points = [...runtime.points(report.taps), ...traced];
+    this.sites = [...runtime.sites(report.taps), ...traced];
     const lists = <T>(count: number): T[][][] => Array.from({ length: count }, () => Array.from({ length: nRows }, () => []));
     this.#residuals = lists(report.taps.length);
     this.#codes = lists(report.traces.length);
     this.#counts = new Uint32Array(nRows);
   }
 
-  /** Takes what a pass read at {@link points}, [B, S, d] each: `count` rows from row `at` on, for row `row` of the call. */
+  /** Takes what a pass read at {@link sites}, [B, S, width] each: `count` rows from row `at` on, for row `row` of the call. */
   async take(read: readonly Float32Array[], parts: readonly { readonly row: number; readonly at: number; readonly count: number }[]): Promise<void> {
-    const { dModel } = this.#runtime;
-    const rowsOf = (i: number, at: number, count: number): Float32Array => read[i]!.slice(at * dModel, (at + count) * dModel);
+    const rowsOf = (i: number, at: number, count: number): Float32Array => {
+      const { width } = this.sites[i]!.site;
+      return read[i]!.slice(at * width, (at + count) * width);
+    };
     for (const { row, at, count } of parts) {
       this.#counts[row] = this.#counts[row]! + count;
       for (const [i, list] of this.#residuals.entries()) list[row]!.push(rowsOf(i, at, count));
     }
     for (const [i, list] of this.#codes.entries()) {
       const rows = joinRows(parts.map(({ at, count }) => rowsOf(this.#residuals.length + i, at, count)));
-      const code = await encodeTrace(this.#runtime, this.#report.traces[i]!, rows, rows.length / dModel);
+      const code = await encodeTrace(this.#runtime, this.#report.traces[i]!, rows, rows.length / this.#runtime.dModel);
       let start = 0;
       for (const { row, count } of parts) list[row]!.push(sliceCodes(code, start, (start += count)));
     }

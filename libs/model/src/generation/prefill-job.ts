@@ -119,7 +119,7 @@ export class PrefillJob {
   async #run(batch: Batch, rows: readonly Row[]): Promise<void> {
     const { dModel } = this.#runtime;
     const began = performance.now();
-    const { resid, taps } = await this.#runtime.pass(batch, this.#runtime.nLayers, this.#observer.points);
+    const { resid, taps } = await this.#runtime.pass(batch, this.#runtime.endPoint, this.#observer.sites);
     settleCache(batch);
     this.#pacer.ran(batch.size * batch.steps, performance.now() - began);
     for (const [b, row] of rows.entries()) {

@@ -38,3 +38,12 @@ export function padHeads(g: Graph, weight: string, config: ModelConfig, heads: n
       : [[dModel, heads * 2, dHead / 2], [0, 0, 0, 0, 0, missing], [dModel, heads * width]];
   return g.op("Reshape", [g.op("Pad", [g.op("Reshape", [weight, g.int64(...parts)]), g.int64(...pads)]), g.int64(...whole)]);
 }
+
+/** Rows [B, S, heads · graph's width] as the model's own heads, [B, S, heads · dHead]. */
+export function trimHeads(g: Graph, rows: string, config: ModelConfig, heads: number): string {
+  const width = graphHead(config);
+  const { dHead } = config;
+  if (width === dHead) return rows;
+  const halves = g.op("Reshape", [rows, g.int64(0, 0, heads * 2, width / 2)]);
+  return g.op("Reshape", [g.op("Slice", [halves, g.int64(0), g.int64(dHead / 2), g.int64(3)]), g.int64(0, 0, heads * dHead)]);
+}

@@ -1,6 +1,7 @@
+import type { InnerHook } from "../hooks/inner-hooks.ts";
 import type { Graph } from "../onnx/graph.ts";
 import type { ModelSource } from "./model-source.ts";
-import { graphHead } from "./head-width.ts";
+import { graphHead, trimHeads } from "./head-width.ts";
 import { floatWeight, layerModules, project } from "./projection.ts";
 import { weightNames } from "./weight-table.ts";
 
@@ -9,8 +10,12 @@ export function rmsNorm(g: Graph, source: ModelSource, x: string, weight: string
   return g.op("SimplifiedLayerNormalization", [x, floatWeight(g, source, weight)], { axis: -1, epsilon: { float: source.config.normEpsilon }, stash_type: 1 });
 }
 
-/** x + delta and its RMSNorm in one pass. */
-function addAndNorm(g: Graph, source: ModelSource, x: string, delta: string, weight: string): { sum: string; normed: string } {
+/**
+ * The stream as one value and its RMSNorm, in one pass. A stream that enters the graph settled is normed by the same
+ * operator, with nothing added: another one would round otherwise, and residuals would then depend on where the model
+ * is cut.
+ */
+function enter(g: Graph, source: ModelSource, { x, delta = g.op("ConstantOfShape", [g.op("Shape", [x])]) }: Stream, weight: string): { sum: string; normed: string } {
   const outputs = g.msN("SkipSimplifiedLayerNormalization", [x, delta, floatWeight(g, source, weight)], [true, false, false, true], { epsilon: { float: source.config.normEpsilon } });
   return { normed: outputs[0] ?? "", sum: outputs[3] ?? "" };
 }
@@ -42,23 +47,27 @@ export function newRowsName(layer: number): string {
 /** Queries narrower than this leave the graph with the keys and values: a copy of the few bytes costs less than a node. */
 const narrowQueries = 2048;
 
-/**
- * One Mistral layer: grouped-query attention with rotary positions, then SwiGLU. Queries, keys and values come from one
- * product, and so do gate and up. The attention operator rotates; only the new keys and values leave the graph
- * ({@link newRowsName}); the cache `past_key_{layer}`, `past_value_{layer}` [B, KV, P, head] is read, never returned.
- * `settled` is the residual before the layer, one value.
- */
-export function addLayer(g: Graph, source: ModelSource, layer: number, stream: Stream, inputs: LayerInputs): { readonly settled: string; readonly after: Stream } {
-  const { nHeads, nKeyValueHeads, dHead, dMlp } = source.config;
-  const slidingWindow = source.config.slidingWindows[layer];
-  const names = weightNames.layer(layer);
-  // A stream that enters the graph settled is normed by the same operator, with nothing added: another one would round
-  // otherwise, and residuals would then depend on where the model is cut.
-  const delta = stream.delta ?? g.op("ConstantOfShape", [g.op("Shape", [stream.x])]);
-  const { sum: settled, normed } = addAndNorm(g, source, stream.x, delta, names.attentionNorm);
+/** Takes a value inside a layer that may be read; `make` adds it to the graph if it is wanted. */
+export type PublishInner = (hook: InnerHook, make: () => string) => void;
 
+/** What half a layer gives: the residual before it as one value, and the stream after it. */
+export interface HalfLayer {
+  readonly settled: string;
+  readonly after: Stream;
+}
+
+/**
+ * The attention of a layer: grouped queries with rotary positions. Queries, keys and values come from one product. The
+ * attention operator rotates; only the new keys and values leave the graph ({@link newRowsName}); the cache
+ * `past_key_{layer}`, `past_value_{layer}` [B, KV, P, head] is read, never returned.
+ */
+export function addAttention(g: Graph, source: ModelSource, layer: number, stream: Stream, inputs: LayerInputs, publish: PublishInner): HalfLayer {
+  const { config } = source;
+  const { nHeads, nKeyValueHeads, dHead } = config;
+  const slidingWindow = config.slidingWindows[layer];
+  const { sum: settled, normed } = enter(g, source, stream, weightNames.layer(layer).attentionNorm);
   const modules = layerModules(source, layer);
-  const headWidth = graphHead(source.config);
+  const headWidth = graphHead(config);
   const packed = project(g, source, normed, modules.queryKeyValue);
   const past = [`past_key_${layer}`, `past_value_${layer}`].map((name) => g.input(name, "float32", ["B", nKeyValueHeads, "P", headWidth]));
   const [attended = ""] = g.msN("GroupQueryAttention", [packed, "", "", ...past, inputs.lastPositions, inputs.totalLength, inputs.cos, inputs.sin], [true, true, true], {
@@ -70,12 +79,28 @@ export function addLayer(g: Graph, source: ModelSource, layer: number, stream: S
     ...(slidingWindow === undefined ? {} : { local_window_size: slidingWindow }),
   });
   const dQuery = nHeads * headWidth;
-  const width = dQuery + 2 * nKeyValueHeads * headWidth;
-  const rows = dQuery < narrowQueries ? packed : g.op("Slice", [packed, g.int64(dQuery), g.int64(width), g.int64(2)]);
-  g.output(newRowsName(layer), "float32", ["B", "S", dQuery < narrowQueries ? width : width - dQuery], rows);
+  const dKeyValue = nKeyValueHeads * headWidth;
+  const columns = (start: number, end: number): string => g.op("Slice", [packed, g.int64(start), g.int64(end), g.int64(2)]);
+  const narrow = dQuery < narrowQueries;
+  g.output(newRowsName(layer), "float32", ["B", "S", (narrow ? dQuery : 0) + 2 * dKeyValue], narrow ? packed : columns(dQuery, dQuery + 2 * dKeyValue));
+  publish("attn.hook_q", () => trimHeads(g, columns(0, dQuery), config, nHeads));
+  publish("attn.hook_k", () => trimHeads(g, columns(dQuery, dQuery + dKeyValue), config, nKeyValueHeads));
+  publish("attn.hook_v", () => trimHeads(g, columns(dQuery + dKeyValue, dQuery + 2 * dKeyValue), config, nKeyValueHeads));
+  publish("attn.hook_z", () => trimHeads(g, attended, config, nHeads));
+  const out = project(g, source, attended, modules.output);
+  publish("hook_attn_out", () => out);
+  return { settled, after: { x: settled, delta: out } };
+}
 
-  const middle = addAndNorm(g, source, settled, project(g, source, attended, modules.output), names.mlpNorm);
-  const [gate = "", up = ""] = g.opN("Split", [project(g, source, middle.normed, modules.gateUp), g.int64(dMlp, dMlp)], 2, { axis: -1 });
+/** The MLP of a layer: SwiGLU (Shazeer 2020, arXiv 2002.05202); gate and up come from one product. */
+export function addMlp(g: Graph, source: ModelSource, layer: number, stream: Stream, publish: PublishInner): HalfLayer {
+  const { dMlp } = source.config;
+  const { sum: settled, normed } = enter(g, source, stream, weightNames.layer(layer).mlpNorm);
+  const modules = layerModules(source, layer);
+  const [gate = "", up = ""] = g.opN("Split", [project(g, source, normed, modules.gateUp), g.int64(dMlp, dMlp)], 2, { axis: -1 });
   const hidden = g.op("Mul", [g.ms("QuickGelu", [gate], { alpha: { float: 1 } }), up]);
-  return { settled, after: { x: middle.sum, delta: project(g, source, hidden, modules.down) } };
+  publish("mlp.hook_post", () => hidden);
+  const out = project(g, source, hidden, modules.down);
+  publish("hook_mlp_out", () => out);
+  return { settled, after: { x: settled, delta: out } };
 }

@@ -1,10 +1,11 @@
+import { innerHooks, innerName, type InnerHook } from "../hooks/inner-hooks.ts";
 import { Graph } from "../onnx/graph.ts";
-import { addLayer, settle, type LayerInputs, type Stream } from "./layer.ts";
 import { graphHead, padRotary } from "./head-width.ts";
+import { addAttention, addMlp, settle, type LayerInputs, type PublishInner, type Stream } from "./layer.ts";
 import type { ModelSource } from "./model-source.ts";
 import { weightNames } from "./weight-table.ts";
 
-/** Name of the value that holds the residual after `point` layers. */
+/** Name of the value that holds the residual at `point`. */
 export function residualName(point: number): string {
   return `resid_${point}`;
 }
@@ -12,18 +13,29 @@ export function residualName(point: number): string {
 /** The start of a segment that reads tokens; other segments start at a residual point. */
 export const fromTokens = -1;
 
+/** Layers whose attention lies between two residual points: [first, end). */
+export function attentionLayers(from: number, to: number): readonly [first: number, end: number] {
+  return [Math.ceil(Math.max(from, 0) / 2), Math.ceil(to / 2)];
+}
+
 /**
- * The graph from one residual point to another: point c lies after c layers.
+ * The graph from one residual point to another: 2L is the point before layer L, 2L + 1 the one before its MLP.
  *
- * Inputs: `input_ids` int64 [B, S] when `from` is {@link fromTokens}, else `resid_in` f32 [B, S, D]; where there are
- * layers `seqlens_k` int32 [B] (each row's past + S − 1), `total_sequence_length` int32
- * scalar (the largest past + S) and the cache of each layer. Outputs: `resid_{c}` f32 [B, S, D] for every point after
- * `from` up to `to`, and the new keys and values of each layer.
+ * Inputs: `input_ids` int64 [B, S] when `from` is {@link fromTokens}, else `resid_in` f32 [B, S, D]; where there is
+ * attention `seqlens_k` int32 [B] (each row's past + S − 1), `total_sequence_length` int32 scalar (the largest past + S)
+ * and the cache of each layer. Outputs: `resid_{p}` f32 [B, S, D] for every point after `from` up to `to`, the new keys
+ * and values of each layer, and the values inside layers whose names ({@link innerName}) are in `inner`.
  */
-export function buildSegment(source: ModelSource, from: number, to: number): Uint8Array {
+export function buildSegment(source: ModelSource, from: number, to: number, inner: ReadonlySet<string> = new Set()): Uint8Array {
   const { dModel } = source.config;
-  const g = new Graph(`layers_${from}_${to}`);
+  const g = new Graph(`points_${from}_${to}`);
   const publish = (point: number, value: string): string => g.output(residualName(point), "float32", ["B", "S", dModel], value);
+  const publishInner =
+    (layer: number): PublishInner =>
+    (hook: InnerHook, make) => {
+      const name = innerName(layer, hook);
+      if (inner.has(name)) g.output(name, "float32", ["B", "S", innerHooks.get(hook)!.width(source.config)], make());
+    };
   const first = Math.max(from, 0);
   let stream: Stream;
   if (from === fromTokens) {
@@ -34,18 +46,18 @@ export function buildSegment(source: ModelSource, from: number, to: number): Uin
   } else {
     stream = { x: g.input("resid_in", "float32", ["B", "S", dModel]) };
   }
-  if (to > first) {
-    const inputs = layerInputs(g, source);
-    for (let layer = first; layer < to; layer++) {
-      const { settled, after } = addLayer(g, source, layer, stream, inputs);
-      if (layer > first) publish(layer, settled);
-      stream = after;
-    }
-    publish(to, settle(g, stream));
+  let inputs: LayerInputs | undefined;
+  for (let half = first; half < to; half++) {
+    const layer = half >> 1;
+    const { settled, after } = half % 2 === 0 ? addAttention(g, source, layer, stream, (inputs ??= layerInputs(g, source)), publishInner(layer)) : addMlp(g, source, layer, stream, publishInner(layer));
+    if (half > first) publish(half, settled);
+    stream = after;
   }
+  if (to > first) publish(to, settle(g, stream));
   return g.modelBytes();
 }
 
+/** The inputs and tables that all layers share; a graph holds each once. */
 function layerInputs(g: Graph, source: ModelSource): LayerInputs {
   const { positions, half, cos, sin } = padRotary(source.rotary, graphHead(source.config));
   return {

@@ -7,7 +7,7 @@ import type { CompiledEdits } from "../edits/steps.ts";
 import type { SaeInfo, Tap } from "../engine.ts";
 import { graphHead, padRotary } from "../graph/head-width.ts";
 import type { ModelSource } from "../graph/model-source.ts";
-import { residualPoint } from "../hooks/hook-name.ts";
+import { hookSite, lastPoint } from "../hooks/hook-name.ts";
 import { EncoderSessions } from "../sae/encoder-session.ts";
 import type { LoadedSae } from "../sae/loaded-sae.ts";
 import { SaeRuntime } from "../sae/sae-runtime.ts";
@@ -15,7 +15,7 @@ import { Sampler } from "../sampling/sampler.ts";
 import type { Batch } from "./batch.ts";
 import { Heads } from "./heads.ts";
 import { KvCache } from "./kv-cache.ts";
-import { runPass, type PassResult, type PassShape, type PointTap } from "./pass.ts";
+import { runPass, type PassResult, type PassShape, type SiteTap } from "./pass.ts";
 import { Segments } from "./segments.ts";
 import type { SessionSettings } from "./session.ts";
 
@@ -39,12 +39,12 @@ export class ModelRuntime implements EditContext {
   readonly #saes = new Map<string, SaeRuntime>();
 
   constructor(source: ModelSource, limits: RuntimeLimits) {
-    const { nLayers, nKeyValueHeads, dModel, dVocab } = source.config;
+    const { nLayers, nKeyValueHeads, dModel, dVocab, normEpsilon } = source.config;
     const dHead = graphHead(source.config);
     const settings: SessionSettings = { weightsFolder: source.weights.folder, threads: limits.threads };
     this.source = source;
     this.limits = limits;
-    this.shape = { nLayers, nKeyValueHeads, dHead, dModel, rotary: padRotary(source.rotary, dHead) };
+    this.shape = { nLayers, nKeyValueHeads, dHead, dModel, normEpsilon, rotary: padRotary(source.rotary, dHead) };
     this.#segments = new Segments(source, settings);
     this.#encoders = new EncoderSessions(settings);
     this.heads = new Heads(source, settings);
@@ -60,14 +60,19 @@ export class ModelRuntime implements EditContext {
     return this.source.config.dModel;
   }
 
-  /** Runs a batch to a residual point. */
-  async pass(batch: Batch, to: number, taps: readonly PointTap[] = []): Promise<PassResult> {
+  /** Runs a batch to a residual point, by default the last; taps beyond it are not reached. */
+  async pass(batch: Batch, to: number = this.endPoint, taps: readonly SiteTap[] = []): Promise<PassResult> {
     return await runPass(this.#segments, this.shape, batch, to, taps);
   }
 
-  /** The residual points of taps. */
-  points(taps: readonly Tap[]): PointTap[] {
-    return taps.map(({ hook, afterEdits }, i) => ({ point: residualPoint(hook, this.nLayers, `taps[${i}].hook`), afterEdits: afterEdits ?? false }));
+  /** The places that taps name. */
+  sites(taps: readonly Tap[]): SiteTap[] {
+    return taps.map(({ hook, afterEdits }, i) => ({ site: hookSite(hook, this.source.config, `taps[${i}].hook`), afterEdits: afterEdits ?? false }));
+  }
+
+  /** The end of the residual stream. */
+  get endPoint(): number {
+    return lastPoint(this.nLayers);
   }
 
   /** Compiles lists of edits, each list once however many sequences share it. */

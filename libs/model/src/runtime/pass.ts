@@ -1,39 +1,42 @@
 import { Tensor } from "onnxruntime-node";
 import { applyEdits } from "../edits/apply.ts";
 import { newRowsName } from "../graph/layer.ts";
-import { fromTokens, residualName } from "../graph/segment.ts";
+import { attentionLayers, fromTokens, residualName } from "../graph/segment.ts";
+import type { HookSite } from "../hooks/hook-name.ts";
+import { innerName } from "../hooks/inner-hooks.ts";
 import { positionFeeds, tokenFeed, type Batch } from "./batch.ts";
-import type { CacheShape } from "./kv-arena.ts";
+import type { CacheRow, CacheShape } from "./kv-arena.ts";
 import { floats, type Feeds } from "./session.ts";
-import type { Segment, Segments } from "./segments.ts";
+import type { InnerTap, Segment, Segments } from "./segments.ts";
 
-/** A residual point to read, before or after the edits there. */
-export interface PointTap {
-  readonly point: number;
+/** A place to read; at residual points before or after the edits there. */
+export interface SiteTap {
+  readonly site: HookSite;
   readonly afterEdits: boolean;
 }
 
-/** What a pass gives: residuals [B, S, D], padding included. */
+/** What a pass gives, padding included. */
 export interface PassResult {
-  /** At the last point, after its edits. May be the array of a tap. */
+  /** [B, S, D] at the last point, after its edits. May be the array of a tap. */
   readonly resid: Float32Array;
-  /** In the order of the taps. */
+  /** [B, S, width of the site], in the order of the taps. */
   readonly taps: readonly Float32Array[];
 }
 
-/** Widths that a pass needs to know. */
+/** What a pass needs to know of the model. */
 export interface PassShape extends CacheShape {
   readonly dModel: number;
+  readonly normEpsilon: number;
 }
 
 /**
  * Runs a batch from its tokens to residual point `to`, applying its sequences' edits at their points, reading the taps
  * (all at or before `to`) and keeping the new keys and values where the batch says.
  */
-export async function runPass(segments: Segments, shape: PassShape, batch: Batch, to: number, taps: readonly PointTap[]): Promise<PassResult> {
+export async function runPass(segments: Segments, shape: PassShape, batch: Batch, to: number, taps: readonly SiteTap[]): Promise<PassResult> {
   const { dModel } = shape;
   const edited = editedPoints(batch, to);
-  const path = await segments.path(to, edited);
+  const path = await segments.path(to, edited, innerTaps(taps));
   const positions = positionFeeds(batch);
   const read: Float32Array[] = taps.map(() => new Float32Array());
   let resid: Float32Array = new Float32Array();
@@ -41,23 +44,59 @@ export async function runPass(segments: Segments, shape: PassShape, batch: Batch
     const feeds: Feeds = {};
     if (segment.from === fromTokens) feeds["input_ids"] = tokenFeed(batch);
     else feeds["resid_in"] = new Tensor("float32", resid, [batch.size, batch.steps, dModel]);
-    if (segment.to > Math.max(segment.from, 0)) feedLayers(feeds, positions, segment, batch, shape);
-    const inner = taps.filter((tap) => tap.point > segment.from && tap.point < segment.to).map((tap) => residualName(tap.point));
-    const kept = batch.cache.kind === "none" ? [] : newRows(segment);
-    const outputs = await segment.session.run(feeds, [...new Set([residualName(segment.to), ...inner, ...kept])]);
-    keep(outputs, segment, batch);
+    const [firstLayer, endLayer] = attentionLayers(segment.from, segment.to);
+    if (endLayer > firstLayer) feedLayers(feeds, positions, firstLayer, endLayer, batch, shape);
+    const outputs = await segment.session.run(feeds, wantedOutputs(segment, taps, batch));
+    if (batch.cache.kind !== "none") keep(outputs, firstLayer, endLayer, batch.cache.rows, batch);
     resid = floats(outputs, residualName(segment.to));
     const here = edited.includes(segment.to);
-    for (const [i, tap] of taps.entries()) {
-      if (tap.point > segment.from && tap.point < segment.to) read[i] = floats(outputs, residualName(tap.point));
-      else if (tap.point === segment.to && !tap.afterEdits) read[i] = here ? resid.slice() : resid;
+    for (const [i, { site, afterEdits }] of taps.entries()) {
+      const inside = insideName(site, segment);
+      if (inside !== undefined) read[i] = floats(outputs, inside);
+      else if (site.kind === "residual" && site.point === segment.to && !afterEdits) read[i] = here ? resid.slice() : resid;
     }
     if (here) await applyEdits(segment.to, batch, resid, dModel);
-    for (const [i, tap] of taps.entries()) {
-      if (tap.point === segment.to && tap.afterEdits) read[i] = segment.to === to ? resid : resid.slice();
+    for (const [i, { site, afterEdits }] of taps.entries()) {
+      if (site.kind === "residual" && site.point === segment.to && afterEdits) read[i] = segment.to === to ? resid : resid.slice();
+      else if (site.kind === "normalized" && site.point === segment.to) read[i] = normalised(resid, dModel, shape.normEpsilon);
     }
   }
   return { resid, taps: read };
+}
+
+function innerTaps(taps: readonly SiteTap[]): InnerTap[] {
+  return taps.flatMap(({ site }) => (site.kind === "inner" ? [{ half: site.half, name: innerName(site.layer, site.hook) }] : []));
+}
+
+/** The output of a segment that holds a site, unless it is the segment's end. */
+function insideName(site: HookSite, { from, to }: Segment): string | undefined {
+  if (site.kind === "inner") return site.half >= from && site.half < to ? innerName(site.layer, site.hook) : undefined;
+  return site.kind === "residual" && site.point > from && site.point < to ? residualName(site.point) : undefined;
+}
+
+function wantedOutputs(segment: Segment, taps: readonly SiteTap[], batch: Batch): string[] {
+  const names = new Set([residualName(segment.to)]);
+  for (const { site } of taps) {
+    const inside = insideName(site, segment);
+    if (inside !== undefined) names.add(inside);
+  }
+  if (batch.cache.kind !== "none") {
+    const [first, end] = attentionLayers(segment.from, segment.to);
+    for (let layer = first; layer < end; layer++) names.add(newRowsName(layer));
+  }
+  return [...names];
+}
+
+/** Each row over its root mean square (Zhang & Sennrich 2019, arXiv 1910.07467), without the weight. */
+function normalised(rows: Float32Array, d: number, epsilon: number): Float32Array {
+  const out = new Float32Array(rows.length);
+  for (let at = 0; at < rows.length; at += d) {
+    let squares = 0;
+    for (let i = at; i < at + d; i++) squares += rows[i]! ** 2;
+    const scale = 1 / Math.sqrt(squares / d + epsilon);
+    for (let i = at; i < at + d; i++) out[i] = rows[i]! * scale;
+  }
+  return out;
 }
 
 function editedPoints(batch: Batch, to: number): number[] {
@@ -66,33 +105,24 @@ function editedPoints(batch: Batch, to: number): number[] {
   return [...points];
 }
 
-function newRows(segment: Segment): string[] {
-  const names: string[] = [];
-  for (let layer = Math.max(segment.from, 0); layer < segment.to; layer++) names.push(newRowsName(layer));
-  return names;
-}
-
-function feedLayers(feeds: Feeds, positions: Feeds, segment: Segment, batch: Batch, shape: PassShape): void {
+function feedLayers(feeds: Feeds, positions: Feeds, first: number, end: number, batch: Batch, shape: PassShape): void {
   const { cache } = batch;
-  const from = Math.max(segment.from, 0);
   Object.assign(feeds, positions);
   if (cache.kind === "rows") {
-    cache.arena.feed(feeds, from, segment.to, cache.first, batch.size);
+    cache.arena.feed(feeds, first, end, cache.first, batch.size);
     return;
   }
   const nothing = new Tensor("float32", new Float32Array(), [batch.size, shape.nKeyValueHeads, 0, shape.dHead]);
-  for (let layer = from; layer < segment.to; layer++) {
+  for (let layer = first; layer < end; layer++) {
     feeds[`past_key_${layer}`] = nothing;
     feeds[`past_value_${layer}`] = nothing;
   }
 }
 
-function keep(outputs: Feeds, segment: Segment, batch: Batch): void {
-  const { cache } = batch;
-  if (cache.kind === "none") return;
-  for (let layer = Math.max(segment.from, 0); layer < segment.to; layer++) {
+function keep(outputs: Feeds, first: number, end: number, cacheRows: readonly CacheRow[], batch: Batch): void {
+  for (let layer = first; layer < end; layer++) {
     const rows = floats(outputs, newRowsName(layer));
-    for (const [b, row] of cache.rows.entries()) row.arena.append(row, layer, rows, batch, b);
+    for (const [b, row] of cacheRows.entries()) row.arena.append(row, layer, rows, batch, b);
   }
 }
 

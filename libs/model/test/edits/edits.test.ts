@@ -163,7 +163,7 @@ describe("edits", () => {
     const hooks = ["blocks.0.hook_resid_pre", "blocks.0.hook_resid_post", "blocks.2.hook_resid_post"];
     const edits = hooks.map((at, i): Edit => ({ id: `${i}`, hook: at, method: "add", direction: v, strength: i + 1 }));
     const wanted = reference.forward([...tokens], (at, rows) => {
-      const strength = [1, 2, 0, 3][at]!;
+      const strength = [1, 2, 0, 3][at] ?? 0;
       for (const [position, row] of rows.entries()) rows[position] = plus(row, strength, v);
     });
     const { logits, proofs } = await engine.logits({ tokens, edits }, { positions: "all" });
@@ -221,7 +221,7 @@ describe("edits", () => {
   });
 
   it.each([
-    ["an unknown hook", { ...base, hook: "blocks.1.hook_mlp_out", method: "ablate", direction: v }, "unknown hook (field edit e: hook; got blocks.1.hook_mlp_out, wanted blocks.L.hook_resid_pre or blocks.L.hook_resid_post, L from 0 to 2)"],
+    ["an unknown hook", { ...base, hook: "blocks.1.hook_mlp_out", method: "ablate", direction: v }, "unknown residual hook (field edit e: hook; got blocks.1.hook_mlp_out, wanted blocks.L.hook_resid_pre, hook_resid_mid or hook_resid_post, L from 0 to 2)"],
     ["a layer that is not there", { ...base, hook: "blocks.3.hook_resid_pre", method: "ablate", direction: v }, "wanted 0 to 2"],
     ["a direction of another width", { ...base, method: "ablate", direction: v.subarray(1) }, "edit e: direction; got 31, wanted 32"],
     ["a direction of length 0", { ...base, method: "add", strength: 1, direction: new Float32Array(d) }, "got length 0"],

@@ -105,7 +105,7 @@ describe("the demo model against transformers", () => {
     });
     expect(info.digest).toMatch(/^[0-9a-f]{64}$/);
     expect(info.backend).toMatch(/^onnxruntime \d+\.\d+\.\d+ cpu$/);
-    expect(hooks.filter((hook) => hook.writable).map((hook) => hook.hookName)).toEqual([0, 1, 2, 3].flatMap((l) => [`blocks.${l}.hook_resid_pre`, `blocks.${l}.hook_resid_post`]));
-    expect(hooks.find((hook) => !hook.readable)?.refusalReason).not.toBe("");
+    expect(hooks.filter((hook) => hook.writable).map((hook) => hook.hookName)).toEqual(["hook_embed", ...[0, 1, 2, 3].flatMap((l) => ["pre", "mid", "post"].map((at) => `blocks.${l}.hook_resid_${at}`))]);
+    expect(hooks.every((hook) => hook.readable && hook.writable === (hook.refusalReason === ""))).toBe(true);
   });
 });

@@ -145,7 +145,7 @@ describe("sequences", () => {
     await refused(new Uint32Array(), "a sequence has no tokens (field sequences[1].tokens; got 0 tokens, wanted 1 to 700 tokens)");
     await refused(Uint32Array.of(1, 96), "a token id lies outside the vocabulary (field sequences[1].tokens[1]; got 96, wanted below 96)");
     await refused(new Uint32Array(701), "a sequence is longer than the context (field sequences[1].tokens; got 701 tokens, wanted at most 700 tokens)");
-    await expect(collect(engine.forward([good], { taps: [{ hook: "blocks.0.attn.hook_z" }] }))).rejects.toThrow("unknown hook (field taps[0].hook; got blocks.0.attn.hook_z");
+    await expect(collect(engine.forward([good], { taps: [{ hook: "blocks.0.attn.hook_pattern" }] }))).rejects.toThrow("unknown hook (field taps[0].hook; got blocks.0.attn.hook_pattern");
     await expect(engine.logits(good, { positions: [4] })).rejects.toThrow("positions[0]; got 4, wanted 0 to 3");
     await expect(engine.logits(good, { topK: 97 })).rejects.toThrow("topK is out of range (got 97, wanted an integer from 1 to 96)");
     const error: unknown = await engine.logits(good, { hook: "nonsense" }).catch((e: unknown) => e);
