@@ -2,9 +2,9 @@ import { randomUUID } from "node:crypto";
 import type { GenerateStep } from "@mistral-sae/contracts/mistral_sae/inference/v1/inference";
 import type { ChatRequest } from "./chat.ts";
 import type { Exchange } from "./clients.ts";
-import { choiceSteering, featuresOf, promptWarnings, totalSteering } from "./extensions.ts";
+import { choiceSteering, featuresOf, promptWarnings, steeringOfStream, totalSteering } from "./extensions.ts";
 import type { EventStream } from "./http.ts";
-import { finishReason, type Generated, runJob } from "./job.ts";
+import { finishReason, runJob } from "./job.ts";
 import { chatLogprobs } from "./logprobs.ts";
 import { usageOf } from "./usage.ts";
 
@@ -27,7 +27,10 @@ export async function answerChat(request: ChatRequest, exchange: Exchange): Prom
       ...choiceSteering(job, finished),
     })),
     usage: usageOf(choices, job.choices),
-    ...totalSteering(job, choices),
+    ...totalSteering(
+      job,
+      choices.map(({ finished }) => finished),
+    ),
     ...promptWarnings(choices),
   };
 }
@@ -37,21 +40,16 @@ export async function streamChat(request: ChatRequest, exchange: Exchange, strea
   const { job, includeUsage } = request;
   const head = { id: `chatcmpl-${randomUUID()}`, object: "chat.completion.chunk", created: Math.floor(Date.now() / 1000), model: request.asked };
   const send = (choice: object, more: object = {}): Promise<void> => stream.send({ ...head, choices: [{ logprobs: null, finish_reason: null, ...choice }], ...(includeUsage ? { usage: null } : {}), ...more });
+  const totals = steeringOfStream(job);
   const choices = await runJob(job, exchange, (index, event) => {
     if (event.case === "started") return send({ index, delta: { role: "assistant", content: "", refusal: null } }, event.value.warnings.length === 0 ? {} : { warnings: event.value.warnings });
-    if (event.case === "finished") return send({ index, delta: {}, finish_reason: finishReason(event.value), ...choiceSteering(job, event.value) });
+    if (event.case === "finished") return send({ index, delta: {}, finish_reason: finishReason(event.value), ...choiceSteering(job, event.value) }, totals(event.value));
     if (event.case !== "step") return undefined;
     const { textDelta } = event.value;
     if (textDelta === "" && request.topLogprobs === undefined && job.trace === undefined) return undefined;
     return send({ index, delta: { content: textDelta }, logprobs: logprobsOf(request, [event.value]), ...featuresOf(job, [event.value]) });
   });
-  await sendEnd(head, choices, request, stream);
-}
-
-/** What is known at the end only: usage, where asked for, and the totals of steering. */
-export async function sendEnd(head: object, choices: readonly Generated[], { job, includeUsage }: Pick<ChatRequest, "job" | "includeUsage">, stream: EventStream): Promise<void> {
-  const steering = totalSteering(job, choices);
-  if (includeUsage || "steering" in steering) await stream.send({ ...head, choices: [], ...(includeUsage ? { usage: usageOf(choices, job.choices) } : {}), ...steering });
+  if (includeUsage) await stream.send({ ...head, choices: [], usage: usageOf(choices, job.choices) });
   stream.end();
 }
 

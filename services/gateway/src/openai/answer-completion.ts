@@ -1,14 +1,13 @@
 import { randomUUID } from "node:crypto";
 import type { GenerateStep } from "@mistral-sae/contracts/mistral_sae/inference/v1/inference";
-import { sendEnd } from "./answer-chat.ts";
 import type { Exchange } from "./clients.ts";
 import type { CompletionRequest } from "./completion.ts";
 import { type Echo, echoPrompt } from "./echo.ts";
 import { unsupported } from "./errors.ts";
-import { choiceSteering, featuresOf, promptWarnings, totalSteering } from "./extensions.ts";
+import { choiceSteering, featuresOf, promptWarnings, steeringOfStream, totalSteering } from "./extensions.ts";
 import type { EventStream } from "./http.ts";
 import { finishReason, type Generated, runJob } from "./job.ts";
-import { completionLogprobs, type ScoredToken, scoredToken } from "./logprobs.ts";
+import { characters, completionLogprobs, type ScoredToken, scoredToken } from "./logprobs.ts";
 import { usageOf } from "./usage.ts";
 
 /** The whole answer. */
@@ -30,7 +29,10 @@ export async function answerCompletion(request: CompletionRequest, exchange: Exc
       ...choiceSteering(job, finished),
     })),
     usage: usageOf(all, job.choices),
-    ...totalSteering(job, all),
+    ...totalSteering(
+      job,
+      all.map(({ finished }) => finished),
+    ),
     ...promptWarnings(all),
   };
 }
@@ -46,21 +48,23 @@ export async function streamCompletion(request: CompletionRequest, exchange: Exc
   const send = (choice: object, more: object = {}): Promise<void> => stream.send({ ...head, choices: [{ text: "", logprobs: null, finish_reason: null, ...choice }], ...(includeUsage ? { usage: null } : {}), ...more });
   const logprobs = (index: number, tokens: readonly ScoredToken[]) => {
     const from = offsets.get(index) ?? 0;
-    offsets.set(index, from + tokens.reduce((sum, { strToken }) => sum + [...strToken].length, 0));
+    offsets.set(index, from + tokens.reduce((sum, { strToken }) => sum + characters(strToken), 0));
     return logprobsOf(request, tokens, from);
   };
+  const totals = steeringOfStream(job);
   const choices = await runJob(job, exchange, (index, event) => {
     if (event.case === "started") {
       const echo = echoes[Math.floor(index / job.choices)];
       return send({ index, ...(echo === undefined ? {} : { text: echo.text, logprobs: logprobs(index, echo.tokens) }) }, event.value.warnings.length === 0 ? {} : { warnings: event.value.warnings });
     }
-    if (event.case === "finished") return send({ index, finish_reason: finishReason(event.value), ...choiceSteering(job, event.value) });
+    if (event.case === "finished") return send({ index, finish_reason: finishReason(event.value), ...choiceSteering(job, event.value) }, totals(event.value));
     if (event.case !== "step") return undefined;
     const { textDelta } = event.value;
     if (textDelta === "" && request.logprobs === undefined && job.trace === undefined) return undefined;
     return send({ index, text: textDelta, logprobs: logprobs(index, scored([event.value])), ...featuresOf(job, [event.value]) });
   });
-  await sendEnd(head, choices, request, stream);
+  if (includeUsage) await stream.send({ ...head, choices: [], usage: usageOf(choices, job.choices) });
+  stream.end();
 }
 
 function headOf({ asked }: CompletionRequest) {

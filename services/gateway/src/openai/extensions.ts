@@ -26,10 +26,16 @@ export function choiceSteering(job: Job, finished: GenerateFinished) {
 }
 
 /** What steering did to all choices, beside the API's own fields of the answer. */
-export function totalSteering(job: Job, choices: readonly Generated[]) {
+export function totalSteering(job: Job, choices: readonly GenerateFinished[]) {
   if (!isSteered(job)) return {};
-  const sum = (of: (finished: GenerateFinished) => number) => choices.reduce((total, { finished }) => total + of(finished), 0);
-  return { steering: { applied_steps: sum((finished) => finished.steeringAppliedSteps), expected_steps: sum((finished) => finished.steeringExpectedSteps) } };
+  const sum = (of: (finished: GenerateFinished) => number) => choices.reduce((total, finished) => total + of(finished), 0);
+  return { steering: { applied_steps: sum(({ steeringAppliedSteps }) => steeringAppliedSteps), expected_steps: sum(({ steeringExpectedSteps }) => steeringExpectedSteps) } };
+}
+
+/** Takes the choices of a stream as they end; with the last one comes what steering did to all. */
+export function steeringOfStream(job: Job): (finished: GenerateFinished) => object {
+  const ended: GenerateFinished[] = [];
+  return (finished) => (ended.push(finished) === job.prompts.length * job.choices ? totalSteering(job, ended) : {});
 }
 
 /** What should be known of the prompts, beside the API's own fields of the answer. */

@@ -46,7 +46,7 @@ export function completionLogprobs(tokens: readonly ScoredToken[], top: number, 
   let offset = from;
   const offsets = tokens.map(({ strToken }) => {
     const at = offset;
-    offset += [...strToken].length;
+    offset += characters(strToken);
     return at;
   });
   return {
@@ -55,4 +55,9 @@ export function completionLogprobs(tokens: readonly ScoredToken[], top: number, 
     top_logprobs: top === 0 ? null : tokens.map(({ top: rivals, strToken, logprob }) => (rivals === null ? null : { ...Object.fromEntries(rivals.slice(0, top).map((rival) => [rival.strToken, rival.logprob])), [strToken]: logprob })),
     text_offset: offsets,
   };
+}
+
+/** Length in code points, as Python's clients count. */
+export function characters(text: string): number {
+  return Array.from(text).length;
 }

@@ -40,7 +40,7 @@ interface Text {
 /** Generates from every prompt at once; each row is as it would be alone. If one fails, the others stop. */
 export async function generateOutputs(run: Run): Promise<OutputTensor[]> {
   const stop = new AbortController();
-  const context = { ...run.context, header: run.context.header, signal: AbortSignal.any([run.context.signal, stop.signal]) };
+  const context: CallContext = { deadline: run.context.deadline, header: (name) => run.context.header(name), signal: AbortSignal.any([run.context.signal, stop.signal]) };
   const texts = await Promise.all(
     run.batch.prompts.map(async (prompt) => {
       try {
