@@ -448,7 +448,7 @@ case("reconstruct when", {"sae": f"{MODEL}/saes/rescaled", "method": "RECONSTRUC
 case("two settings by one condition", *({**feature("normed", 1), "method": "FEATURE_SET", "strength": s, "conditions": [condition("topk", sign)]} for s, sign in ((3, "GREATER"), (0, "LESS_EQUAL"))))
 for lookback in (1, 3):
     case(f"ended by a condition, lookback {lookback}", {**direction(20, "blocks.0.hook_resid_pre"), "method": "ADD", "strength": 0.01, "positions": {"include": {"generation_all": True}}, "conditions": [condition("topk", "GREATER", action="CONDITION_ACTION_ABORT", lookback=lookback)]})
-case("ended by a condition while another holds it off", {**direction(20), "method": "ADD", "strength": 3, "positions": {"include": {"generation_window": {"start": 1}}}, "conditions": [condition("relu", "GREATER"), condition("normed", "LESS", action="CONDITION_ACTION_ABORT")]})
+case("gated by one condition, ended by another", {**direction(20), "method": "ADD", "strength": 3, "positions": {"include": {"generation_window": {"start": 1}}}, "conditions": [condition("relu", "LESS"), condition("normed", "GREATER", 1, action="CONDITION_ACTION_ABORT")]})
 
 # Several at once: at one hook, at several layers, with SAEs of different layers.
 case("in order at one hook", {**direction(21), "method": "ADD", "strength": 3}, {**direction(22), "method": "ABLATE"}, {**direction(23), "method": "SWAP", "swap_target": {"vector": {"seed": 24}}})
@@ -482,6 +482,8 @@ for index, c in enumerate(CASES):
         moved.append((prompt_moved, c["name"]))
     applied = sum(edit.counts["prompt_rows"] + edit.counts["steps"] for edit in run.edits)
     held_off = sum(edit.counts["off_prompt_rows"] + edit.counts["off_steps"] for edit in run.edits)
+    if "ended" in c["name"]:
+        print(c["name"], "after", len(fed), [edit.counts for edit in run.edits])
     if applied == 0 or ("when" in c["name"] and held_off == 0):
         print("one-sided:", c["name"], [edit.counts for edit in run.edits])
 for name, sae in SAES.items():

@@ -1,5 +1,4 @@
 import { fromJson } from "@bufbuild/protobuf";
-import { ChatRole } from "@mistral-sae/contracts/mistral_sae/common/v1/tokens";
 import { InterventionSchema, type Intervention } from "@mistral-sae/contracts/mistral_sae/common/v1/intervention";
 import { demoModelDir } from "@mistral-sae/demo-model";
 import { type Engine, type LoadedSae, openEngine } from "@mistral-sae/model";
@@ -7,7 +6,7 @@ import { openSafetensors } from "@mistral-sae/tensor";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { placeInterventions } from "../../src/interventions/placed.ts";
 import { type ResolveContext, resolveInterventions } from "../../src/interventions/resolve.ts";
-import { type Prompt, ROLE_NUMBERS } from "../../src/wire/prompt.ts";
+import type { Prompt, ROLE_NUMBERS } from "../../src/wire/prompt.ts";
 import { type GoldenCase, goldenSae, readGoldenInterventions, withVectors } from "../support/golden-interventions.ts";
 
 /** Largest difference from the independent implementation, relative to the largest logit of the row. */
@@ -22,11 +21,10 @@ await logits.close();
 
 const isSpecial = new Uint8Array(Math.ceil(head.prompt.length / 8));
 for (const [i, id] of head.prompt.entries()) if (head.special_ids.includes(id)) isSpecial[i >> 3] = (isSpecial[i >> 3] ?? 0) | (1 << (i & 7));
-const roles = new Map(Object.entries(ROLE_NUMBERS).map(([name, number]) => [`CHAT_ROLE_${ChatRole[number]}`, name as keyof typeof ROLE_NUMBERS]));
 const prompt: Prompt = {
   ids: Uint32Array.from(head.prompt),
   isSpecial,
-  spans: head.spans.map(({ role, start, end }) => ({ role: roles.get(role) ?? "user", start, end })),
+  spans: head.spans.map(({ role, start, end }) => ({ role: role.replace("CHAT_ROLE_", "").toLowerCase() as keyof typeof ROLE_NUMBERS, start, end })),
 };
 
 describe("interventions against an independent implementation", () => {
