@@ -3,7 +3,7 @@ import { connect as connectSocket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { InferenceService } from "@mistral-sae/contracts/mistral_sae/inference/v1/inference";
 import { implement, type RunningServer, startServer } from "@mistral-sae/rpc";
-import OpenAI from "openai";
+import OpenAI, { APIUserAbortError } from "openai";
 import { afterAll, beforeAll, beforeEach, expect, test, vi } from "vitest";
 import { configDefaults } from "../../src/config.ts";
 import { gatewayServices } from "../../src/gateway.ts";
@@ -18,12 +18,12 @@ let edge: Edge;
 beforeAll(async () => {
   // A model that writes for ever, as fast as it is read.
   const endless = implement(InferenceService, {
-    async *generate(_request, { signal, header }) {
-      for (const name of ["x-request-id", "authorization"]) seen.headers.set(name, header(name));
+    async *generate(_request, context) {
+      for (const name of ["x-request-id", "authorization"]) seen.headers.set(name, context.header(name));
       seen.open++;
       try {
-        yield { event: { case: "started", value: {} } };
-        for (; !signal.aborted; seen.steps++) yield { event: { case: "step", value: { variantId: "choice", step: seen.steps, textDelta: "x".repeat(EVENT_BYTES) } } };
+        yield { event: { case: "started", value: { seed: 1n } } };
+        for (; !context.signal.aborted; seen.steps++) yield { event: { case: "step", value: { variantId: "choice", step: seen.steps, textDelta: "x".repeat(EVENT_BYTES) } } };
       } finally {
         seen.open--;
       }
@@ -64,7 +64,7 @@ test("a client that goes away before a whole answer ends its generation", async 
   const answer = client.completions.create({ model: "demo", prompt: "Hello" }, { signal: gone.signal }).catch((error: unknown) => error);
   await vi.waitFor(() => expect(seen.open).toBe(1));
   gone.abort();
-  expect(await answer).toBeInstanceOf(OpenAI.APIUserAbortError);
+  expect(await answer).toBeInstanceOf(APIUserAbortError);
   await vi.waitFor(() => expect(seen.open).toBe(0));
 });
 
