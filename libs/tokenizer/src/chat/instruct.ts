@@ -62,7 +62,7 @@ function turnsOf(messages: readonly ChatMessage[], withSystem: boolean): ChatMes
     if (message.role === "system" && !withSystem) continue;
     if (message.role === "assistant" && message.content === "") throw refused(i, "an empty answer", "text");
     const last = turns.at(-1);
-    if (last?.role === message.role) turns[turns.length - 1] = { role: last.role, content: joined([last, message]) };
+    if (last !== undefined && messages[i - 1]?.role === message.role) turns[turns.length - 1] = { role: last.role, content: joined([last, message]) };
     else turns.push(message);
   }
   const first = turns.findIndex(({ role }) => role !== "system");
