@@ -25,15 +25,14 @@ const MOST_KEPT = 256;
  * slots are kept until the memory is wanted, the one used last longest. What a prompt shares is copied and not run.
  */
 export class PrefixCache {
-  readonly #engine: Engine;
+  readonly #engine: Pick<Engine, "cacheBytesOf" | "free">;
   /** By their first tokens. */
   readonly #byStart = new Map<string, Set<Prefix>>();
   /** Those that belong to the cache, the one used last at the end. */
   readonly #idle = new Set<Prefix>();
   #bytes = 0;
-  evictions = 0;
 
-  constructor(engine: Engine) {
+  constructor(engine: Pick<Engine, "cacheBytesOf" | "free">) {
     this.#engine = engine;
   }
 
@@ -112,7 +111,6 @@ export class PrefixCache {
   evict(): boolean {
     for (const prefix of this.#idle) {
       if (prefix.pins > 0) continue;
-      this.evictions++;
       this.release(prefix);
       return true;
     }

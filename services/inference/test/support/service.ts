@@ -7,7 +7,7 @@ import { OperationService } from "@mistral-sae/contracts/mistral_sae/operations/
 import { SaeService } from "@mistral-sae/contracts/mistral_sae/sae/v1/sae";
 import { demoModelDir } from "@mistral-sae/demo-model";
 import { type Client, createClient, startServer } from "@mistral-sae/rpc";
-import { createInferenceServices, type InferenceConfig, inferenceDefaults } from "../../src/index.ts";
+import { createInferenceServices, type EngineOpener, type InferenceConfig, inferenceDefaults } from "../../src/index.ts";
 
 /** The demo model's name in tests. */
 export const MODEL = "models/demo";
@@ -18,25 +18,31 @@ export interface TestService {
   readonly saes: Client<typeof SaeService>;
   readonly operations: Client<typeof OperationService>;
   readonly openInference: Client<typeof GRPCInferenceService>;
+  /** host:port. */
+  readonly address: string;
   /** Folder that it owns; outlives stop(), so that another may be started on it. */
   readonly data: string;
   stop(): Promise<void>;
 }
 
 /** Starts the service with the demo model. */
-export async function startService(config: Partial<InferenceConfig> = {}): Promise<TestService> {
+export async function startService(config: Partial<InferenceConfig> = {}, openEngine?: EngineOpener): Promise<TestService> {
   const data = config.data ?? (await mkdtemp(join(tmpdir(), "inference-")));
-  const services = await createInferenceServices({
-    ...inferenceDefaults,
-    threads: 1,
-    models: [{ id: "demo", folder: demoModelDir }],
-    ...config,
-    data,
-  });
-  await services.load();
+  const services = await createInferenceServices(
+    {
+      ...inferenceDefaults,
+      threads: 1,
+      models: [{ id: "demo", folder: demoModelDir }],
+      ...config,
+      data,
+    },
+    openEngine,
+  );
   const server = await startServer({ listen: "127.0.0.1:0", services: services.services });
+  await services.load(server);
   return {
     data,
+    address: server.address,
     inference: createClient(InferenceService, server.address),
     saes: createClient(SaeService, server.address),
     operations: createClient(OperationService, server.address),
