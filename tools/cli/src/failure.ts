@@ -82,6 +82,7 @@ export function failureOf(error: unknown, address?: string): Failure {
   if (!(error instanceof Error)) return { message: String(error), exitCode: ExitCode.failure, more: [] };
   if (error.name === "AbortError") return { message: "interrupted", exitCode: ExitCode.interrupted, more: [] };
   if (error.name === "InputError") return { ...detailsOf(error), message: summaryOf(error), exitCode: ExitCode.badInput, more: [] };
+  if (error.name === "HubError") return { message: error.message, exitCode: ExitCode.unavailable, hint: "run the command again: what has come is kept", more: [] };
   if (error.name === "RpcError" || error.name === "ConnectError") return remoteFailure(error, address);
   return { ...fileFailure(error), message: error.message, more: [] };
 }

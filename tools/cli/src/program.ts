@@ -6,6 +6,7 @@ import { registerGenerateCommand } from "./commands/generate.ts";
 import { registerIndexCommands } from "./commands/index-verbs.ts";
 import { registerJobsCommands } from "./commands/jobs.ts";
 import { registerModelCommands } from "./commands/model.ts";
+import { registerDownloadCommand } from "./commands/model-download.ts";
 import { registerPerplexityCommand } from "./commands/model-perplexity.ts";
 import { registerQuantizeCommand } from "./commands/model-quantize.ts";
 import { registerRemoteModelCommands } from "./commands/model-remote.ts";
@@ -43,6 +44,7 @@ export function buildProgram(): Command {
   registerDemoCommand(program);
   registerUpCommand(program);
   registerModelCommands(program);
+  registerDownloadCommand(program);
   registerQuantizeCommand(program);
   registerPerplexityCommand(program);
   registerRemoteModelCommands(program);

@@ -1,26 +1,22 @@
-import { stat } from "node:fs/promises";
-import { resolve } from "node:path";
-import { fileURLToPath } from "node:url";
 import { type LoadModelRequest, LoadModelRequestSchema } from "@mistral-sae/contracts/mistral_sae/inference/v1/inference";
 import { ModelSchema, Precision } from "@mistral-sae/contracts/mistral_sae/inference/v1/model";
 import { defineJob, type Job } from "@mistral-sae/jobs";
-import { invalidArgument, requireId, unimplemented } from "@mistral-sae/rpc";
+import { requireId, unimplemented } from "@mistral-sae/rpc";
 import { modelIdOf } from "../config.ts";
+import { fetchModel, findModel, type ModelPlace } from "./model-place.ts";
 import type { ModelRegistry } from "./model-registry.ts";
 import { readyModel } from "./model-message.ts";
 
 export const LOAD_MODEL = "load-model";
 
-/** Id and folder of a request. @throws INVALID_ARGUMENT, or UNIMPLEMENTED for another precision than F32. */
-export async function checkLoadModel(request: LoadModelRequest): Promise<{ readonly id: string; readonly folder: string }> {
-  if (request.uri === "") throw invalidArgument("uri", "is empty, wanted the folder of a model");
+/** Id and place of a request. @throws INVALID_ARGUMENT, or UNIMPLEMENTED for another precision than F32. */
+export async function checkLoadModel(request: LoadModelRequest): Promise<{ readonly id: string; readonly place: ModelPlace }> {
   if (request.precision !== Precision.UNSPECIFIED && request.precision !== Precision.F32) {
     throw unimplemented(`precision: got ${precisionName(request.precision)}, only F32 is offered yet`);
   }
-  const folder = request.uri.startsWith("file://") ? fileURLToPath(request.uri) : resolve(request.uri);
-  const found = await stat(folder).catch(() => undefined);
-  if (found?.isDirectory() !== true) throw invalidArgument("uri", `got ${JSON.stringify(request.uri)}, wanted a folder with config.json and *.safetensors`);
-  return { id: request.modelId === "" ? modelIdOf(folder) : requireId("model_id", request.modelId), folder };
+  const place = await findModel(request.uri);
+  const named = "folder" in place ? place.folder : place.hub.id;
+  return { id: request.modelId === "" ? modelIdOf(named) : requireId("model_id", request.modelId), place };
 }
 
 function precisionName(precision: Precision): string {
@@ -36,7 +32,8 @@ export function loadModelJob(models: ModelRegistry): Job {
     plan: async () => [0],
     run: async () => null,
     reduce: async (request, _results, ctx) => {
-      const { id, folder } = await checkLoadModel(request);
+      const { id, place } = await checkLoadModel(request);
+      const folder = await fetchModel(place, ctx);
       ctx.progress({ stage: "load", doneUnits: 0, totalUnits: 1, unit: "model" });
       return readyModel(await models.load(id, folder, { remember: true, signal: ctx.signal }));
     },

@@ -6,7 +6,7 @@ import { group, run } from "../command.ts";
 import { enumValue, enumWord, enumWords } from "../enums.ts";
 import { responseOf, waitFor } from "../operations.ts";
 import { formatCount, formatFields, formatTable, messageJson } from "../output.ts";
-import { userPath } from "../paths.ts";
+import { modelUri } from "../paths.ts";
 import { allPages, modelName } from "../resources.ts";
 
 /** `model ls | load | unload | show`: the models of the running inference service. */
@@ -42,7 +42,7 @@ export function registerRemoteModelCommands(program: Command): void {
     );
   model
     .command("load")
-    .description("Load a model from a folder in the Hugging Face layout.")
+    .description("Load a model from a folder, or from the model hub.")
     .argument("<folder>", "folder with config.json, *.safetensors and tokenizer.json, or a hub id such as org/name")
     .option("--id <id>", "id to give it; the folder's name otherwise")
     .option("--precision <precision>", `arithmetic: ${enumWords(PrecisionSchema).join(", ")}`)
@@ -50,7 +50,7 @@ export function registerRemoteModelCommands(program: Command): void {
       run(async (context, folder: string, options: { readonly id?: string; readonly precision?: string }) => {
         const clients = connect(context.address);
         const precision = options.precision === undefined ? Precision.UNSPECIFIED : enumValue(PrecisionSchema, options.precision, "--precision");
-        const { operation } = await clients.inference.loadModel({ modelId: options.id ?? "", uri: userPath(folder), precision }, { signal: context.signal });
+        const { operation } = await clients.inference.loadModel({ modelId: options.id ?? "", uri: await modelUri(folder), precision }, { signal: context.signal });
         const loaded = responseOf(await waitFor(clients, operation, "load", context), ModelSchema);
         context.output.message(ModelSchema, loaded, () => describeModel(loaded));
       }),

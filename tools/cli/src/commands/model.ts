@@ -1,4 +1,4 @@
-import { describeModel, openEngine, readModelSource, residualPoint, type EngineInfo, type ModelSource } from "@mistral-sae/model";
+import { describeModel, openEngine, readModelSource, residualPoint, type ModelSource } from "@mistral-sae/model";
 import { sha256File, tensorOf, writeSafetensors } from "@mistral-sae/tensor";
 import type { Command } from "commander";
 import { group, integer, integerList, run, wordList } from "../command.ts";
@@ -42,6 +42,7 @@ async function inspect({ output }: Context, folder: string): Promise<void> {
   const facts = {
     folder: info.modelDir,
     architecture: info.architecture,
+    images: config.hasVision ? "refused: only the language model is read" : "none",
     n_layers: info.nLayers,
     d_model: info.dModel,
     n_heads: info.nHeads,
@@ -68,10 +69,10 @@ async function inspect({ output }: Context, folder: string): Promise<void> {
   output.result(facts, () => inspectionText(source, info, facts.f32_bytes));
 }
 
-function inspectionText({ config, weights }: ModelSource, info: Omit<EngineInfo, "threads" | "maxBatchRows">, bytes: number): string {
+function inspectionText({ config, weights }: ModelSource, info: Awaited<ReturnType<typeof describeModel>>, bytes: number): string {
   return formatFields([
     ["folder", info.modelDir],
-    ["architecture", info.architecture],
+    ["architecture", `${info.architecture}${config.hasVision ? ", its language model alone: images are refused" : ""}`],
     ["layers", info.nLayers],
     ["d_model", info.dModel],
     ["heads", `${info.nHeads} of ${info.dHead}, ${info.nKeyValueHeads} for keys and values`],
