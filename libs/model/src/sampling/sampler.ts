@@ -41,6 +41,7 @@ export class Sampler {
   readonly #largest: Float32Array;
 
   constructor(dVocab: number) {
+    if (dVocab > idRange) throw new InputError("the vocabulary is too large to sample from", { field: "vocab_size", got: dVocab, wanted: `at most ${idRange}` });
     this.#penalised = new Float32Array(dVocab);
     this.#weights = new Float64Array(dVocab);
     this.#ids = new Uint32Array(dVocab);
@@ -95,6 +96,24 @@ export class Sampler {
     return this.#ids[pick(this.#sorted, kept, draw * mass)]!;
   }
 
+  /**
+   * Sorts the first `count` ids by their logits, largest first, equal ones by id. The bits of a float32 rise with it once
+   * the sign is turned around, and fit a double together with the id: numbers sort several times as fast as with a
+   * function that compares.
+   */
+  #sortIds(row: Float32Array, count: number): void {
+    const bits = new Uint32Array(row.buffer, row.byteOffset, row.length);
+    const keys = this.#sorted.subarray(0, count);
+    for (let i = 0; i < count; i++) {
+      const id = this.#ids[i]!;
+      const value = bits[id]!;
+      const falling = value >= 2 ** 31 ? value : 2 ** 31 - 1 - value;
+      keys[i] = falling * idRange + id;
+    }
+    keys.sort();
+    for (let i = 0; i < count; i++) this.#ids[i] = keys[i]! % idRange;
+  }
+
   /** Weights of a row, relative to the likeliest token's 1; returns their sum. */
   #weigh(row: Float32Array, top: number, temperature: number): number {
     const inverse = 1 / temperature;
@@ -125,12 +144,15 @@ export class Sampler {
         mass += weights[i]!;
       }
       if (bar > minP && mass < topP * sum && count < row.length) continue;
-      const ids = this.#ids.subarray(0, count).sort((a, b) => weights[b]! - weights[a]! || a - b);
-      for (let i = 0; i < count; i++) this.#sorted[i] = weights[ids[i]!]!;
+      this.#sortIds(row, count);
+      for (let i = 0; i < count; i++) this.#sorted[i] = weights[this.#ids[i]!]!;
       return { count, sum };
     }
   }
 }
+
+/** Ids lie below it; 32 bits of a logit times it are still exact in a double. */
+const idRange = 2 ** 21;
 
 /** First index whose cumulative weight exceeds `target`. */
 function pick(weights: Float64Array, count: number, target: number): number {
