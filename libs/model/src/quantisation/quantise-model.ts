@@ -3,6 +3,7 @@ import { copyFile, mkdir, open, readdir, readFile, rename, rm, stat, writeFile }
 import { availableParallelism } from "node:os";
 import { basename, dirname, join, resolve } from "node:path";
 import { InputError, syncFolder } from "@mistral-sae/tensor";
+import { graphHead } from "../graph/head-width.ts";
 import { readModelSource } from "../graph/model-source.ts";
 import type { QuantisedBits } from "./blocks.ts";
 import { bitsOf, configFile, quantisationJson, weightsFile, type Quantisation, type QuantisedPrecision } from "./format.ts";
@@ -54,6 +55,8 @@ export async function quantiseModel(modelDir: string, target: string, options: Q
   if (await isThere(folder)) throw new InputError("there is something at the target already", { file: folder, field: "out", wanted: "a folder that does not exist yet" });
   const source = await readModelSource(modelDir, 1);
   if (source.weights.precision !== undefined) throw new InputError("the folder's weights are quantised already", { file: modelDir, got: source.weights.precision, wanted: "F32, F16 or BF16 weights" });
+  const { dHead } = source.config;
+  if (graphHead(source.config) !== dHead) throw new InputError("heads of this width cannot be quantised", { file: modelDir, field: "head_dim", got: dHead, wanted: "a multiple of 16, or the float weights" });
   const bits = bitsOf[precision];
   const moduleBits = new Map<string, QuantisedBits>();
   const headBits = options.headBits ?? bits;

@@ -25,10 +25,9 @@ export interface TeamResult {
 export async function runJobs(jobs: readonly QuantiseJob[], target: string, { threads, signal, onBytes }: TeamOptions): Promise<TeamResult> {
   const digests: Uint8Array[] = [];
   let next = 0;
-  let failed = false;
   const work = async (thread: QuantiseThread): Promise<void> => {
     try {
-      while (!failed && next < jobs.length) {
+      while (next < jobs.length) {
         signal?.throwIfAborted();
         const index = next++;
         const job = jobs[index]!;
@@ -36,7 +35,8 @@ export async function runJobs(jobs: readonly QuantiseJob[], target: string, { th
         onBytes(job.from.length);
       }
     } catch (error) {
-      failed = true;
+      // The others stop after the job that they are at.
+      next = jobs.length;
       throw error;
     }
   };

@@ -1,4 +1,8 @@
+import { join } from "node:path";
+import { openSafetensors, tensorOf, type Tensor } from "@mistral-sae/tensor";
+import { readModelConfig } from "../../src/config/model-config.ts";
 import { blocksOfRow, type BlockFormat } from "../../src/quantisation/blocks.ts";
+import { quantisedModules } from "../../src/quantisation/modules.ts";
 
 /** f32 values [rows, k] of quantised rows. */
 export function dequantiseRows(values: Uint8Array, scales: Float32Array, k: number, { bits, blockSize }: BlockFormat): Float32Array {
@@ -13,4 +17,23 @@ export function dequantiseRows(values: Uint8Array, scales: Float32Array, k: numb
     }
   }
   return out;
+}
+
+/** The float weights, f32, that a quantised folder stands for; the head of a tied model is one of its own. */
+export async function dequantiseModel(modelDir: string): Promise<Record<string, Tensor>> {
+  const config = await readModelConfig(modelDir);
+  await using file = await openSafetensors(join(modelDir, "model.safetensors"));
+  const weights: Record<string, Tensor> = {};
+  const kv = config.nKeyValueHeads * config.dHead;
+  for (const { name, k, n, parts } of quantisedModules({ ...config, tiedEmbeddings: false })) {
+    const { data, shape } = await file.read(`${name}.qweight`);
+    const blockSize = 32;
+    const values = dequantiseRows(data, await file.readF32(`${name}.scales`), k, { bits: shape[2] === blockSize ? 8 : 4, blockSize });
+    const rows = parts.length === 3 ? [n - 2 * kv, kv, kv] : parts.map(() => n / parts.length);
+    for (const [i, part] of parts.entries()) {
+      const start = rows.slice(0, i).reduce((a, b) => a + b, 0);
+      weights[part] = tensorOf(values.slice(start * k, (start + rows[i]!) * k), [rows[i]!, k]);
+    }
+  }
+  return weights;
 }
