@@ -23,7 +23,8 @@ export async function startServiceContender(modelDir: string, threads: number, d
       for await (const { tensor } of service.client.forward({ prompts, hookNames: [`blocks.${work.layer}.hook_resid_post`] })) rows += tensor?.shape[0] ?? 0;
       const wallMs = performance.now() - wall;
       if (rows !== work.batch * work.tokens) throw new Error(`the service sent ${rows} rows of ${work.batch * work.tokens}`);
-      return { wallMs, cpuMs: (await service.state()).cpuMs - cpu };
+      const after = await service.state();
+      return { wallMs, cpuMs: after.cpuMs - cpu, peakRss: after.peakRss };
     },
     [Symbol.asyncDispose]: () => service[Symbol.asyncDispose](),
   };

@@ -6,6 +6,7 @@ import type { Contender, Turn, Work } from "./work.ts";
 interface Answer {
   readonly wall_ms: number;
   readonly cpu_ms: number;
+  readonly peak_rss?: number;
   readonly error?: string;
 }
 
@@ -40,9 +41,9 @@ export async function startLineProcess(name: string, command: string, args: read
       pid: child.pid ?? 0,
       async run(work: Work): Promise<Turn> {
         child.stdin.write(`${JSON.stringify(work)}\n`);
-        const { wall_ms, cpu_ms, error } = await read<Answer>();
+        const { wall_ms, cpu_ms, peak_rss, error } = await read<Answer>();
         if (error !== undefined) throw new Error(`${name}: ${error}`);
-        return { wallMs: wall_ms, cpuMs: cpu_ms };
+        return { wallMs: wall_ms, cpuMs: cpu_ms, ...(peak_rss === undefined ? {} : { peakRss: peak_rss }) };
       },
       [Symbol.asyncDispose]: close,
     };

@@ -12,7 +12,10 @@ interface Result {
 /** llama.cpp's own llama-bench on a GGUF file: one process a turn, which warms up before it measures once. */
 export async function llamaBench(binary: string, model: string, threads: number): Promise<Contender> {
   const bench = async (...args: readonly string[]): Promise<Result> => {
-    const { stdout } = await run(binary, ["-m", model, "-t", String(threads), "-ngl", "0", "-r", "1", "-o", "json", ...args], { maxBuffer: 1 << 24 });
+    const all = ["-m", model, "-t", String(threads), "-ngl", "0", "-r", "1", "-o", "json", ...args];
+    const { stdout } = await run(binary, all, { maxBuffer: 1 << 24 }).catch((error: NodeJS.ErrnoException & { signal?: string }) => {
+      throw new Error(`llama-bench failed (${error.signal ?? error.code ?? ""}): ${error.message.slice(-500)}`, { cause: error });
+    });
     const [result] = JSON.parse(stdout) as Result[];
     if (result === undefined) throw new Error("llama-bench gave no result");
     return result;

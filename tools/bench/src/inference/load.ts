@@ -46,7 +46,7 @@ export async function runLoad(modelDir: string, { threads, seconds, generations,
   const over = new AbortController();
   const generate = async (kind: number): Promise<void> => {
     while (!over.signal.aborted) {
-      const request = { prompt: prompt(64 + (random.nextUint32() % 128)), sampling: { temperature: 1, topP: 0.9, maxTokens: 48, ignoreEos: true, seed: BigInt(kind) }, variants: kinds[kind % kinds.length]! };
+      const request = { prompt: prompt(64 + (random.nextUint32() % 128)), sampling: { temperature: 1, topK: 50, topP: 0.9, maxTokens: 48, ignoreEos: true, seed: BigInt(kind) }, variants: kinds[kind % kinds.length]! };
       for await (const { event } of client.generate(request)) {
         if (event.case === "step") generated++;
         if (over.signal.aborted) break;

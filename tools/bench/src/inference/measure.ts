@@ -58,9 +58,17 @@ export async function takeTurns(cell: Cell, { engine, subject, peer: peerOf }: E
     else entrants.push({ name, contender, work, wanted, turns: [] });
   }
   for (let round = -warmUps; round < rounds; round++) {
-    for (const { contender, work, turns } of entrants) {
-      const turn = await contender.run(work);
-      if (round >= 0) turns.push(turn);
+    for (const entrant of [...entrants]) {
+      const { contender, work, turns } = entrant;
+      try {
+        const turn = await contender.run(work);
+        if (round >= 0) turns.push(turn);
+      } catch (error) {
+        if (entrant === entrants[0]) throw error;
+        // A peer that fails leaves the cell; the others go on.
+        entrants.splice(entrants.indexOf(entrant), 1);
+        missing.push(`${entrant.name}: ${error instanceof Error ? error.message : String(error)}`);
+      }
     }
   }
   const [ours, ...others] = entrants as [Entrant, ...Entrant[]];

@@ -4,13 +4,15 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { demoModelDir } from "@mistral-sae/demo-model";
+import { prepareQuantised } from "@mistral-sae/model";
 import type { CellShape } from "./cells.ts";
 import { makeModel } from "./make-model.ts";
-import { modelShapes } from "./shapes.ts";
+import { modelShapes, type ShapeName } from "./shapes.ts";
 import type { Precision } from "./work.ts";
 
 const run = promisify(execFile);
 const toGguf = fileURLToPath(new URL("../../peers/inference/to_gguf.py", import.meta.url));
+const quantisedNames = { q8: "int8", q4: "int4" } as const;
 const ggufNames: Readonly<Record<Precision, string>> = { f32: "f32", q8: "q8_0", q4: "q4_0" };
 
 /** Models of the bench in one folder, each made when it is first asked for. */
@@ -23,11 +25,9 @@ export class BenchModels {
 
   /** A model folder in the Hugging Face layout, its weights at a precision. */
   async folder(shape: CellShape, precision: Precision = "f32"): Promise<string> {
-    if (precision !== "f32") throw new Error(`the engine has no ${precision} yet`);
-    if (shape === "demo") return demoModelDir;
-    const folder = join(this.#folder, shape);
-    if (!(await exists(folder))) await whole(folder, (path) => makeModel(path, modelShapes[shape]));
-    return folder;
+    const folder = shape === "demo" ? demoModelDir : join(this.#folder, shape);
+    if (!(await exists(folder))) await whole(folder, (path) => makeModel(path, modelShapes[shape as ShapeName]));
+    return precision === "f32" ? folder : await prepareQuantised(folder, quantisedNames[precision], this.#folder);
   }
 
   /** The same weights as a GGUF file. Needs a Python with gguf, safetensors and torch. */

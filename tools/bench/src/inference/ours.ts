@@ -20,7 +20,7 @@ console.log(JSON.stringify({ version: engine.info.backend }));
 for await (const line of createInterface({ input: process.stdin })) {
   try {
     const { wallMs, cpuMs } = await turn(JSON.parse(line) as Work);
-    console.log(JSON.stringify({ wall_ms: wallMs, cpu_ms: cpuMs }));
+    console.log(JSON.stringify({ wall_ms: wallMs, cpu_ms: cpuMs, peak_rss: process.resourceUsage().maxRSS * 1024 }));
   } catch (error) {
     console.log(JSON.stringify({ error: error instanceof Error ? error.message : String(error) }));
   }

@@ -22,6 +22,8 @@ export type DecodeHook = "add" | "unused" | "variant";
 export interface Turn {
   readonly wallMs: number;
   readonly cpuMs: number | undefined;
+  /** Most memory that the process has had, bytes. */
+  readonly peakRss?: number;
 }
 
 /** One that takes turns at a model. */
