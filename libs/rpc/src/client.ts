@@ -4,6 +4,7 @@ import { createGrpcTransport } from "@connectrpc/connect-node";
 import { clientCalls, type ObservedCall } from "@mistral-sae/telemetry";
 import { Code, RpcError } from "./errors.ts";
 import { toRpcError } from "./status.ts";
+import { WideSessions } from "./wide-sessions.ts";
 
 export type { CallOptions, Client };
 
@@ -13,15 +14,28 @@ export interface ClientOptions {
   readonly defaultTimeoutMs?: number;
   /** Headers sent with every call. */
   readonly headers?: Readonly<Record<string, string>>;
+  /** Largest message taken, in bytes. */
+  readonly maxReceiveBytes?: number;
+  /** Bytes that a peer may send ahead of the reader. */
+  readonly windowBytes?: number;
 }
+
+export const clientDefaults = {
+  maxReceiveBytes: 64 << 20,
+  windowBytes: 1 << 20,
+} as const;
 
 /**
  * A typed gRPC client of a service at `host:port`, without compression. Unary methods return promises, streams
  * async iterables; every call takes `{signal, timeoutMs, headers}`; failures reject with RpcError.
  */
 export function createClient<S extends DescService>(service: S, address: string, options: ClientOptions = {}): Client<S> {
+  const { maxReceiveBytes, windowBytes } = { ...clientDefaults, ...options };
+  const baseUrl = address.includes("://") ? address : `http://${address}`;
   const transport = createGrpcTransport({
-    baseUrl: address.includes("://") ? address : `http://${address}`,
+    baseUrl,
+    sessionManager: new WideSessions(baseUrl, windowBytes),
+    readMaxBytes: maxReceiveBytes,
     acceptCompression: [],
     ...(options.defaultTimeoutMs === undefined ? {} : { defaultTimeoutMs: options.defaultTimeoutMs }),
     ...(options.headers === undefined

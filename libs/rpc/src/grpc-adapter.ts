@@ -1,26 +1,28 @@
-import { create, type DescMessage, type DescMethod, fromBinary, type Message, type MessageShape } from "@bufbuild/protobuf";
+import { create, type DescMessage, type DescMethod, fromBinary, type Message, toBinary } from "@bufbuild/protobuf";
 import * as grpc from "@grpc/grpc-js";
+import { Frame } from "./frame.ts";
 import type { CallContext, ServiceImplementation } from "./handlers.ts";
 import { Code, RpcError } from "./errors.ts";
 import { statusBytes, toRpcError } from "./status.ts";
 import type { CallEnd, CallObserver } from "./observer.ts";
-import { lengthOf, piecesOf } from "./pieces.ts";
 
-type Duplex = grpc.ServerDuplexStream<Message, Message> & { readonly request?: Message };
+/** A call whose replies are written as frames. */
+type Duplex = grpc.ServerDuplexStream<Message, Frame> & { readonly request?: Message };
 
 /** The grpc-js definition of a service. */
 export function grpcDefinition({ service }: ServiceImplementation): grpc.ServiceDefinition {
-  const definition: Record<string, grpc.MethodDefinition<Message, Message>> = {};
+  const definition: Record<string, grpc.MethodDefinition<Message, Frame>> = {};
   for (const method of service.methods) {
     definition[method.localName] = {
       path: `/${service.typeName}/${method.name}`,
       originalName: method.localName,
       requestStream: method.methodKind === "client_streaming" || method.methodKind === "bidi_streaming",
       responseStream: method.methodKind === "server_streaming" || method.methodKind === "bidi_streaming",
-      requestSerialize: serialise(method.input),
+      requestSerialize: (message) => Buffer.from(toBinary(method.input, message)),
       requestDeserialize: (bytes) => fromBinary(method.input, bytes),
-      responseSerialize: serialise(method.output),
-      responseDeserialize: (bytes) => fromBinary(method.output, bytes),
+      // Handlers' replies arrive here as frames already.
+      responseSerialize: (frame) => frame as unknown as Buffer,
+      responseDeserialize: (bytes) => new Frame(method.output, fromBinary(method.output, bytes)),
     };
   }
   return definition;
@@ -56,14 +58,17 @@ function wrap(implementation: ServiceImplementation, method: DescMethod, observe
       );
     };
   }
-  const unary = (call: Duplex, done: grpc.sendUnaryData<Message>): void => {
+  const unary = (call: Duplex, done: grpc.sendUnaryData<Frame>): void => {
     const context = contextOf(call);
     const end = observer.start(method, context);
-    const reply = async () => handler(streamsIn ? requestsOf(call) : call.request, context);
+    const reply = async () => {
+      const message = (await handler(streamsIn ? requestsOf(call) : call.request, context)) as Record<string, unknown>;
+      return new Frame(method.output, create(method.output, message));
+    };
     within(end, reply).then(
-      (message) => {
+      (frame) => {
         end(undefined);
-        done(null, create(method.output, message as Record<string, unknown>));
+        done(null, frame);
       },
       (error: unknown) => {
         const rpcError = toRpcError(error);
@@ -86,28 +91,38 @@ function fail(call: Duplex, error: unknown, end: CallEnd): void {
   if (!call.cancelled) call.emit("error", statusObject(rpcError));
 }
 
+/**
+ * Sends what a handler yields. A message is written when the handler is resumed, so that the handler may use its memory
+ * again; the next one is made meanwhile, and goes out when the network has taken this one.
+ */
 async function pump(
   call: Duplex,
   output: DescMessage,
   messages: AsyncIterable<Record<string, unknown>>,
   signal: AbortSignal,
 ): Promise<void> {
+  let before: Promise<void> | undefined;
   for await (const message of messages) {
+    await before;
     if (signal.aborted) throw new RpcError(Code.Canceled, "the call was cancelled", { reason: "CANCELLED" });
-    if (!call.write(create(output, message))) await drained(call, signal);
+    before = sent(call, new Frame(output, create(output, message)), signal);
   }
+  await before;
   call.end();
 }
 
-function drained(call: Duplex, signal: AbortSignal): Promise<void> {
+/** Writes a frame and waits until it is sent or nobody waits for it any more. */
+function sent(call: Duplex, frame: Frame, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     const settle = () => {
-      call.off("drain", settle);
       signal.removeEventListener("abort", settle);
       resolve();
     };
-    call.once("drain", settle);
     signal.addEventListener("abort", settle, { once: true });
+    call.write(frame, (error?: Error | null) => {
+      if (error === undefined || error === null) frame.free();
+      settle();
+    });
     if (signal.aborted) settle();
   });
 }
@@ -132,31 +147,4 @@ function statusObject(error: RpcError): Partial<grpc.StatusObject> & Error {
   const metadata = new grpc.Metadata();
   metadata.set("grpc-status-details-bin", Buffer.from(statusBytes(error)));
   return Object.assign(new Error(error.message), { code: error.code as number, details: error.message, metadata });
-}
-
-/**
- * grpc-js asks a serialised message for its length and has it copied behind the frame's header, nothing else: so the
- * pieces of a large message are put there at once, and not first together.
- */
-class Pieces implements Pick<Buffer, "byteLength"> {
-  readonly byteLength: number;
-  readonly #pieces: readonly Uint8Array[];
-
-  constructor(pieces: readonly Uint8Array[]) {
-    this.byteLength = lengthOf(pieces);
-    this.#pieces = pieces;
-  }
-
-  copy(target: Uint8Array, start = 0): number {
-    let at = start;
-    for (const piece of this.#pieces) {
-      target.set(piece, at);
-      at += piece.length;
-    }
-    return this.byteLength;
-  }
-}
-
-function serialise(message: DescMessage): (value: MessageShape<DescMessage>) => Buffer {
-  return (value) => new Pieces(piecesOf(message, value)) as unknown as Buffer;
 }

@@ -20,7 +20,7 @@ export interface CallContext {
   header(name: string): string | undefined;
 }
 
-/** The handler of one method; streams are async iterables. */
+/** The handler of one method; streams are async iterables. What a handler has yielded is its own again once it is resumed. */
 export type MethodHandler<M extends DescMethod> =
   M extends DescMethodUnary<infer I, infer O>
     ? (request: MessageShape<I>, context: CallContext) => Promise<MessageInitShape<O>>

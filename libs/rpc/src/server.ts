@@ -24,7 +24,7 @@ export interface ServerOptions {
 
 export const serverDefaults = {
   reflection: true,
-  maxReceiveBytes: 4 << 20,
+  maxReceiveBytes: 64 << 20,
   maxConcurrentStreams: 4096,
   startNotServing: false,
   observer: serverCalls,

@@ -23,6 +23,12 @@ const inference = implement(InferenceService, {
     if (name === "") return Promise.reject(invalidArgument("name", "got nothing, wanted models/{model}"));
     return Promise.resolve({ model: { name } });
   },
+  async *forward() {
+    for (let promptIndex = 0; promptIndex < 20; promptIndex++) {
+      ROWS.fill(promptIndex);
+      yield { promptIndex, tensor: { data: new Uint8Array(ROWS.buffer) } };
+    }
+  },
   async *generate({ model }, { signal }) {
     signal.addEventListener("abort", () => (aborted += 1));
     const steps = model === "endless" ? Number.POSITIVE_INFINITY : 5;
@@ -33,6 +39,9 @@ const inference = implement(InferenceService, {
     }
   },
 });
+
+/** Rows whose memory is used again for the next message. */
+const ROWS = new Float32Array(50_000);
 
 const sae = implement(SaeService, {
   async *encode(requests) {
@@ -66,6 +75,17 @@ describe("calls over gRPC", () => {
       if (event.case === "step") steps.push(event.value.step);
     }
     expect(steps).toEqual([0, 1, 2, 3, 4]);
+  });
+
+  it("sends what was yielded, though the handler uses the memory again", async () => {
+    let seen = 0;
+    for await (const { promptIndex, tensor } of createClient(InferenceService, server.address).forward({})) {
+      const values = new Float32Array((tensor?.data ?? new Uint8Array()).slice().buffer);
+      expect(values).toHaveLength(ROWS.length);
+      expect(values.every((value) => value === promptIndex)).toBe(true);
+      seen += 1;
+    }
+    expect(seen).toBe(20);
   });
 
   it("streams both ways and fails in the middle with the field named", async () => {
@@ -126,9 +146,16 @@ describe("errors over gRPC", () => {
     expect((await failure(client().listModels({}))).code).toBe(Code.Unimplemented);
   });
 
-  it("refuse a message above the limit", async () => {
-    const error = await failure(client().tokenize({ prompts: [{ prompt: { case: "text", value: "x".repeat(5 << 20) } }] }));
-    expect(error.code).toBe(Code.ResourceExhausted);
+  it("refuse a message above the limit, on either side, and take a document of many MiB", async () => {
+    const long = "x".repeat(5 << 20);
+    expect((await failure(client().tokenize({ prompts: [{ prompt: { case: "text", value: long } }] }))).code).toBe(Code.Unimplemented);
+    expect((await client().getModel({ name: long })).model?.name).toHaveLength(long.length);
+
+    const narrow = createClient(InferenceService, server.address, { maxReceiveBytes: 1 << 20 });
+    expect((await failure(narrow.getModel({ name: long }))).code).toBe(Code.ResourceExhausted);
+    const strict = await startServer({ listen: "127.0.0.1:0", services: [inference], maxReceiveBytes: 1 << 20 });
+    expect((await failure(createClient(InferenceService, strict.address).getModel({ name: long }))).code).toBe(Code.ResourceExhausted);
+    await strict.close(100);
   });
 });
 
