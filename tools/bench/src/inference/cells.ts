@@ -6,7 +6,9 @@ export const cellShapes = ["small", "medium", "demo"] as const;
 export type CellShape = (typeof cellShapes)[number];
 
 /** Who takes turns in a cell beside this project's engine. */
-export type PeerName = "llama.cpp" | "transformers";
+export const peerNames = ["llama.cpp", "transformers", "transformers.js"] as const;
+
+export type PeerName = (typeof peerNames)[number];
 
 /** Something the engine is compared with: a peer at the same work, or itself at other work. */
 export interface Rival {
@@ -47,9 +49,10 @@ function againstPeers(shape: CellShape, precision: Precision): Cell[] {
   const torch = precision === "f32";
   const decode: Work = { work: "decode", batch: 1, past, steps: steps[shape][precision] };
   const prefill: Work = { work: "prefill", batch: 1, tokens: 512 };
-  const against = (work: Work, transformers: number | undefined): Rival[] => [
+  const against = (work: Work, transformers: number): Rival[] => [
     { name: "llama.cpp", peer: "llama.cpp", work, wanted: 1 },
-    ...(torch ? [{ name: "transformers", peer: "transformers" as const, work, ...(transformers === undefined ? {} : { wanted: transformers }) }] : []),
+    ...(torch ? [{ name: "transformers", peer: "transformers" as const, work, wanted: transformers }] : []),
+    ...(precision === "q8" ? [] : [{ name: "transformers.js", peer: "transformers.js" as const, work, wanted: 1 }]),
   ];
   const cell = (name: string, work: Work, rivals: readonly Rival[]): Cell => ({ id: `${shape}/${name}/${precision}`, shape, precision, subject: "engine", work, rivals });
   return [cell("decode", decode, against(decode, shape === "small" ? 1.3 : 1)), cell("prefill512", prefill, against(prefill, 1))];

@@ -8,6 +8,7 @@ import type { BenchModels } from "./models.ts";
 import type { Contender, Precision } from "./work.ts";
 
 const ours = fileURLToPath(new URL("./ours.ts", import.meta.url));
+const transformersJs = fileURLToPath(new URL("./transformers-js.ts", import.meta.url));
 const transformers = fileURLToPath(new URL("../../peers/inference/serve.py", import.meta.url));
 
 /** What contenders are made of. */
@@ -18,6 +19,8 @@ export interface Setup {
   readonly python: string | undefined;
   /** Path of llama-bench. */
   readonly llamaBench: string | undefined;
+  /** Folder where @huggingface/transformers is installed. */
+  readonly transformersJs: string | undefined;
   readonly peers: ReadonlySet<string>;
 }
 
@@ -67,14 +70,19 @@ export class Contenders implements AsyncDisposable {
   }
 
   async #start(name: PeerName): Promise<Contender | string> {
-    const { models, threads, python, llamaBench: binary, peers } = this.#setup;
+    const { models, threads, python, llamaBench: binary, transformersJs: folder, peers } = this.#setup;
     if (!peers.has(name)) return "left out";
     if (python === undefined) return "no Python with the peers: give --python or $MISTRAL_SAE_BENCH_PYTHON (tools/bench/README.md says how to make one)";
     if (name === "llama.cpp") {
       if (binary === undefined) return "no llama-bench: give --llama-bench or $MISTRAL_SAE_BENCH_LLAMA_BENCH (tools/bench/README.md says how to build it)";
       return await llamaBench(binary, await models.gguf(this.#shape, this.#precision, python), threads);
     }
-    const peer = await startLineProcess(name, python, [transformers, "--model", await models.folder(this.#shape), "--threads", String(threads)]);
+    if (name === "transformers.js" && folder === undefined) return "not installed: give --transformers-js or $MISTRAL_SAE_BENCH_TRANSFORMERS_JS (tools/bench/README.md)";
+    const [command, args] =
+      name === "transformers"
+        ? [python, [transformers, "--model", await models.folder(this.#shape), "--threads", String(threads)]]
+        : [process.execPath, [transformersJs, folder ?? "", await models.onnx(this.#shape, this.#precision, python), String(threads)]];
+    const peer = await startLineProcess(name, command, args);
     this.#processes.push(peer);
     return peer;
   }

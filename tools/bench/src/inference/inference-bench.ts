@@ -2,7 +2,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { availableParallelism, cpus, loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { type Cell, cellShapes, timedCells } from "./cells.ts";
+import { type Cell, cellShapes, peerNames, timedCells } from "./cells.ts";
 import { Contenders, type Setup } from "./contenders.ts";
 import { allGauges, type Gauge, type GaugeReport } from "./gauges.ts";
 import { type CellReport, takeTurns } from "./measure.ts";
@@ -18,12 +18,13 @@ export async function runInferenceBench(args: readonly string[]): Promise<void> 
       shapes: { type: "string", default: cellShapes.join(",") },
       cells: { type: "string", default: "" },
       precisions: { type: "string", default: precisions.join(",") },
-      peers: { type: "string", default: "llama.cpp,transformers" },
+      peers: { type: "string", default: peerNames.join(",") },
       rounds: { type: "string", default: "5" },
       threads: { type: "string", default: "2" },
       models: { type: "string" },
       python: { type: "string" },
       "llama-bench": { type: "string" },
+      "transformers-js": { type: "string" },
       json: { type: "boolean", default: false },
     },
   });
@@ -42,7 +43,8 @@ export async function runInferenceBench(args: readonly string[]): Promise<void> 
       threads,
       python: given(values.python, "MISTRAL_SAE_BENCH_PYTHON"),
       llamaBench: given(values["llama-bench"], "MISTRAL_SAE_BENCH_LLAMA_BENCH"),
-      peers: new Set(oneOf("--peers", values.peers, ["llama.cpp", "transformers", ""] as const)),
+      transformersJs: given(values["transformers-js"], "MISTRAL_SAE_BENCH_TRANSFORMERS_JS"),
+      peers: new Set(oneOf("--peers", values.peers, [...peerNames, "none"] as const)),
     };
     if (!values.json && cells.length > 0) console.log(tableHead(threads));
     const reports: CellReport[] = [];

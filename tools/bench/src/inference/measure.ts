@@ -57,22 +57,24 @@ export async function takeTurns(cell: Cell, { engine, subject, peer: peerOf }: E
     if (typeof contender === "string") missing.push(`${name}: ${contender}`);
     else entrants.push({ name, contender, work, wanted, turns: [] });
   }
+  const failed = new Set<Entrant>();
   for (let round = -warmUps; round < rounds; round++) {
-    for (const entrant of [...entrants]) {
+    for (const entrant of entrants) {
       const { contender, work, turns } = entrant;
+      if (failed.has(entrant)) continue;
       try {
         const turn = await contender.run(work);
         if (round >= 0) turns.push(turn);
       } catch (error) {
         if (entrant === entrants[0]) throw error;
         // A peer that fails leaves the cell; the others go on.
-        entrants.splice(entrants.indexOf(entrant), 1);
+        failed.add(entrant);
         missing.push(`${entrant.name}: ${error instanceof Error ? error.message : String(error)}`);
       }
     }
   }
-  const [ours, ...others] = entrants as [Entrant, ...Entrant[]];
-  return { id: cell.id, figures: entrants.map(figuresOf), ratios: others.map((other) => ratioOf(ours, other)), missing };
+  const [ours, ...others] = entrants.filter((entrant) => !failed.has(entrant)) as [Entrant, ...Entrant[]];
+  return { id: cell.id, figures: [ours, ...others].map(figuresOf), ratios: others.map((other) => ratioOf(ours, other)), missing };
 }
 
 function figuresOf({ name, contender, work, turns }: Entrant): Figures {

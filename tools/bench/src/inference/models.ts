@@ -13,6 +13,7 @@ import type { Precision } from "./work.ts";
 const run = promisify(execFile);
 const toGguf = fileURLToPath(new URL("../../peers/inference/to_gguf.py", import.meta.url));
 const quantisedNames = { q8: "int8", q4: "int4" } as const;
+const toOnnx = fileURLToPath(new URL("../../peers/inference/to_onnx.py", import.meta.url));
 const ggufNames: Readonly<Record<Precision, string>> = { f32: "f32", q8: "q8_0", q4: "q4_0" };
 
 /** Models of the bench in one folder, each made when it is first asked for. */
@@ -36,6 +37,14 @@ export class BenchModels {
     const model = await this.folder(shape);
     if (!(await exists(file))) await whole(file, (path) => run(python, [toGguf, model, path, ggufNames[precision]]));
     return file;
+  }
+
+  /** An ONNX export of the same weights, f32 or q4. Needs a Python with onnxruntime-genai, onnx and transformers. */
+  async onnx(shape: CellShape, precision: Precision, python: string): Promise<string> {
+    const folder = join(this.#folder, `${shape}.${precision}.onnx`);
+    const model = await this.folder(shape);
+    if (!(await exists(folder))) await whole(folder, (path) => run(python, [toOnnx, model, path, precision], { maxBuffer: 1 << 26 }));
+    return folder;
   }
 }
 
