@@ -17,7 +17,7 @@ const FORMATS: readonly { readonly format: FormatName; readonly file: RegExp; re
 ];
 
 /** Bytes of a tokenizer file that is read where the call is made. */
-const SMALL_FILE = 1 << 18;
+const SMALL_FILE = 1 << 19;
 
 /**
  * The tokenizer of a model folder. Where several files lie there, the first of these is read:

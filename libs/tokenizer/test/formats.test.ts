@@ -37,8 +37,8 @@ describe.each(Object.keys(formatGolden))("a tokenizer of %s", (name) => {
 
   it("tokenises conversations as mistral-common does, and refuses what it refuses", async () => {
     for (const { messages, ids } of golden.conversations) {
-      if (ids === null) await expect(tokenizer.chat(messages)).rejects.toThrow(/messages: do not fit/);
-      else expect([...(await tokenizer.chat(messages)).ids]).toEqual(ids);
+      const made = await tokenizer.chat(messages).then((chat) => [...chat.ids], (error: unknown) => String(error).includes("messages: do not fit") ? null : error);
+      expect(made).toEqual(ids);
     }
   });
 
