@@ -117,7 +117,7 @@ def check_extensions(client):
         return
     plain = client.completions.create(model=MODEL, prompt=STORY, temperature=0, max_tokens=16)
     steered = client.completions.create(model=MODEL, prompt=STORY, temperature=0, max_tokens=16, extra_body={"steering": [{"feature": 0, "strength": 0.6}], "features": {"top_k": 4}})
-    check("steering changes the text and proves it", steered.choices[0].text != plain.choices[0].text and steered.steering["applied_steps"] == steered.steering["expected_steps"] == 15, steered.choices[0].text)
+    check("steering changes the text and proves it", steered.choices[0].text != plain.choices[0].text and steered.steering["applied_steps"] == steered.steering["expected_steps"] >= 15, steered.choices[0].text)
     check("features of each token", [len(token["top"]) for token in steered.choices[0].features] == [4] * 16)
 
 
