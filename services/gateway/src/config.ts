@@ -26,7 +26,7 @@ export const configDefaults: GatewayConfig = {
     steering: "127.0.0.1:50055",
   },
   allowedOrigins: [],
-  maxRequestBytes: 4 << 20,
+  maxRequestBytes: 64 << 20,
 };
 
 /** Reads MISTRAL_SAE_LISTEN, MISTRAL_SAE_GATEWAY_* and the peers' addresses. Throws naming the variable. */

@@ -1,5 +1,6 @@
 import type { TokenSequence } from "@mistral-sae/contracts/mistral_sae/common/v1/tokens";
 import type { Document } from "@mistral-sae/corpus";
+import { serverDefaults } from "@mistral-sae/rpc";
 import { InputError } from "@mistral-sae/tensor";
 import type { Peers } from "../peers/peers.ts";
 import type { TokenizedDocument } from "./chunk.ts";
@@ -8,8 +9,7 @@ import type { TokenizedDocument } from "./chunk.ts";
 const BATCH_DOCUMENTS = 256;
 const BATCH_CHARACTERS = 256 << 10;
 const BATCHES_IN_FLIGHT = 3;
-// A message takes 4 MiB.
-const LONGEST_TEXT_BYTES = (4 << 20) - 1_024;
+const LONGEST_TEXT_BYTES = serverDefaults.maxReceiveBytes - 1_024;
 
 /** Documents with their ids, in order; a few batches are on their way at a time. */
 export async function* tokenizeDocuments(

@@ -1,4 +1,5 @@
 import { windowsOf, type Document } from "@mistral-sae/corpus";
+import { serverDefaults } from "@mistral-sae/rpc";
 import { InputError } from "@mistral-sae/tensor";
 import { inFlight } from "../peer/in-flight.ts";
 import type { InferencePeer } from "../peer/inference-peer.ts";
@@ -18,12 +19,12 @@ export interface WindowOptions {
 
 /** Text of one Tokenize request. */
 const REQUEST_BYTES = 256 << 10;
-/** Longest document: its request has to stay below the 4 MiB that a service takes. */
-const DOCUMENT_BYTES = 4_000_000;
+/** Longest document: its request has to stay below what a service takes. */
+const DOCUMENT_BYTES = serverDefaults.maxReceiveBytes - 1024;
 const REQUEST_DOCUMENTS = 256;
 const REQUESTS_IN_FLIGHT = 2;
 
-/** Tokenises documents in their order, some requests ahead, and cuts them into windows. @throws InputError on a document of more than 4 MB. */
+/** Tokenises documents in their order, some requests ahead, and cuts them into windows. @throws InputError on a document that no request takes. */
 export async function* tokenWindows(documents: AsyncIterable<Document>, peer: InferencePeer, options: WindowOptions): AsyncIterable<TokenizedDocument> {
   const replies = inFlight(batches(documents), REQUESTS_IN_FLIGHT, async (batch) => ({ batch, tokens: await peer.tokenize(batch.map((document) => document.text)) }));
   for await (const { batch, tokens } of replies) {
