@@ -44,6 +44,9 @@ function isSpace(text: string, at: number): boolean {
   return /\p{White_Space}/u.test(text[at] ?? "");
 }
 
+/** Whether the character that has a unit at this place is a part of words. */
 function isWord(text: string, at: number): boolean {
-  return /[\p{L}\p{M}\p{N}\p{Pc}]/u.test(text[at] ?? "");
+  const start = /[\udc00-\udfff]/.test(text[at] ?? "") ? at - 1 : at;
+  const point = start < 0 ? undefined : text.codePointAt(start);
+  return point !== undefined && /[\p{L}\p{M}\p{N}\p{Pc}]/u.test(String.fromCodePoint(point));
 }
