@@ -1,6 +1,8 @@
 import { basename, resolve } from "node:path";
 import { availableParallelism } from "node:os";
+import type { EnginePrecision } from "@mistral-sae/model";
 import { InputError } from "@mistral-sae/tensor";
+import { enginePrecisions } from "./models/precision.ts";
 
 /** A model to load at start. */
 export interface ModelSource {
@@ -8,6 +10,8 @@ export interface ModelSource {
   readonly id: string;
   /** Folder in the Hugging Face layout. */
   readonly folder: string;
+  /** Arithmetic; undefined leaves it to the folder. */
+  readonly precision?: EnginePrecision | undefined;
 }
 
 /** Settings of the inference service. */
@@ -17,6 +21,8 @@ export interface InferenceConfig {
   /** Folder that this service owns. */
   readonly data: string;
   readonly models: readonly ModelSource[];
+  /** Where quantised models are kept; default `quantised` in `data`. */
+  readonly quantisedDir?: string | undefined;
   /** Threads of the matrix products. */
   readonly threads: number;
   /** Rows decoded in one batch. */
@@ -67,6 +73,7 @@ export function readConfig(env: Environment): InferenceConfig {
     listen: env["MISTRAL_SAE_LISTEN"] ?? inferenceDefaults.listen,
     data: env["MISTRAL_SAE_DATA"] ?? inferenceDefaults.data,
     models: readModels(env["MISTRAL_SAE_MODELS"] ?? ""),
+    quantisedDir: env["MISTRAL_SAE_CACHE"],
     threads: count("MISTRAL_SAE_THREADS", inferenceDefaults.threads),
     maxBatchRows: count("MISTRAL_SAE_INFERENCE_MAX_BATCH_ROWS", inferenceDefaults.maxBatchRows),
     maxQueued: count("MISTRAL_SAE_INFERENCE_MAX_QUEUED", inferenceDefaults.maxQueued),
@@ -98,7 +105,7 @@ function onOff(env: Environment, name: string, fallback: boolean): boolean {
   throw new InputError(`${name} is neither on nor off`, { field: name, got: text, wanted: "on or off" });
 }
 
-/** `id=folder` or `folder`, separated by commas or newlines. */
+/** `id=folder` or `folder`, each with `@precision` behind it where it is not to be the folder's own; separated by commas or newlines. */
 function readModels(text: string): ModelSource[] {
   const sources = text
     .split(/[\n,]/)
@@ -106,8 +113,10 @@ function readModels(text: string): ModelSource[] {
     .filter((entry) => entry !== "")
     .map((entry) => {
       const at = entry.indexOf("=");
-      const folder = resolve(at < 0 ? entry : entry.slice(at + 1));
-      return { id: at < 0 ? modelIdOf(folder) : entry.slice(0, at).trim(), folder };
+      const place = at < 0 ? entry : entry.slice(at + 1);
+      const precision = enginePrecisions.find((known) => place.endsWith(`@${known}`));
+      const folder = resolve(precision === undefined ? place : place.slice(0, -(precision.length + 1)));
+      return { id: at < 0 ? modelIdOf(folder) : entry.slice(0, at).trim(), folder, ...(precision === undefined ? {} : { precision }) };
     });
   for (const { id } of sources) {
     if (!/^[a-z0-9][a-z0-9-]{0,62}$/.test(id)) {

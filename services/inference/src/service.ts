@@ -13,6 +13,7 @@ import { loadModelJob } from "./models/load-model.ts";
 import type { EngineOpener } from "./models/loaded-model.ts";
 import { type HealthSetter, reportHealth } from "./models/model-health.ts";
 import { ModelRegistry } from "./models/model-registry.ts";
+import { enginePrecision } from "./models/precision.ts";
 import { openInferenceHandlers } from "./oip/handlers.ts";
 import { createSaeJob } from "./saes/create-sae.ts";
 import { SaeRegistry } from "./saes/sae-registry.ts";
@@ -48,11 +49,11 @@ export async function createInferenceServices(config: InferenceConfig, openEngin
       implement(GRPCInferenceService, openInferenceHandlers(parts)),
     ],
     load: async (health) => {
-      for (const { id, folder } of config.models) await models.load(id, folder, { remember: false });
+      for (const { id, folder, precision } of config.models) await models.load(id, folder, { remember: false, precision });
       const configured = new Set(config.models.map(({ id }) => id));
-      for (const { id, uri } of catalogue.models()) {
+      for (const { id, uri, precision } of catalogue.models()) {
         // A model that was loaded by a call and is gone by now shows its failure in its state.
-        if (!configured.has(id)) await models.load(id, uri, { remember: false }).catch(() => undefined);
+        if (!configured.has(id)) await models.load(id, uri, { remember: false, precision: enginePrecision(precision) }).catch(() => undefined);
       }
       jobs.recover();
       if (health === undefined) return;

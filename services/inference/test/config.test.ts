@@ -15,6 +15,12 @@ describe("the configuration", () => {
     expect(modelIdOf("/")).toBe("model");
   });
 
+  it("reads the precision behind a model's folder, and leaves other folders with an @ alone", () => {
+    const { models, quantisedDir } = readConfig({ MISTRAL_SAE_MODELS: "demo=/models/a@int4,/models/b@int8,/models/c@home", MISTRAL_SAE_CACHE: "/cache" });
+    expect(models).toEqual([{ id: "demo", folder: "/models/a", precision: "int4" }, { id: "b", folder: "/models/b", precision: "int8" }, { id: "c-home", folder: "/models/c@home" }]);
+    expect(quantisedDir).toBe("/cache");
+  });
+
   it("names the variable that is wrong", () => {
     expect(() => readConfig({ MISTRAL_SAE_THREADS: "two" })).toThrow(/MISTRAL_SAE_THREADS.*got two, wanted a whole number/);
     expect(() => readConfig({ MISTRAL_SAE_MODELS: "Demo!=/a" })).toThrow(/MISTRAL_SAE_MODELS.*got Demo!, wanted id=folder/);

@@ -60,10 +60,22 @@ describe("a model", () => {
     expect((await service.inference.listModels({})).models.map(({ name }) => name)).toEqual([MODEL]);
   });
 
+  it("that is quantised while it loads is so after a restart too, and not loaded at another precision under its name", async () => {
+    expect((await load({ modelId: "small", uri: demoModelDir, precision: Precision.INT4 }))?.state).toBe(OperationState.SUCCEEDED);
+    expect((await service.inference.getModel({ name: "models/small" })).model).toMatchObject({ state: ModelState.READY, precision: Precision.INT4 });
+    const other = await load({ modelId: "small", uri: demoModelDir, precision: Precision.INT8 });
+    expect(other).toMatchObject({ state: OperationState.FAILED, result: { value: { message: expect.stringMatching(/another precision/) as string } } });
+    await service.stop();
+    service = await startService({ data: service.data });
+    expect((await service.inference.getModel({ name: "models/small" })).model).toMatchObject({ state: ModelState.READY, uri: demoModelDir, precision: Precision.INT4 });
+    expect(idsOf(variantOf(await generate(service, { model: "models/small", prompt: text("Once upon a time"), sampling: { temperature: 0, maxTokens: 4 } })))).toHaveLength(4);
+    await service.inference.unloadModel({ name: "models/small" });
+  });
+
   it("that is not one is refused, and its state says why", async () => {
     const folder = await mkdtemp(join(tmpdir(), "model-"));
     await expect(service.inference.loadModel({ uri: join(folder, "none") })).rejects.toThrow(/uri: got .*none", wanted a folder with config.json/);
-    await expect(service.inference.loadModel({ uri: folder, precision: Precision.INT4 })).rejects.toMatchObject({ code: Code.Unimplemented });
+    await expect(service.inference.loadModel({ uri: folder, precision: Precision.BF16 })).rejects.toMatchObject({ code: Code.Unimplemented });
     await writeFile(join(folder, "config.json"), "{}");
     const done = await load({ modelId: "broken", uri: folder });
     expect(done?.state).toBe(OperationState.FAILED);

@@ -8,6 +8,8 @@ import { type Sae, SaeSchema } from "@mistral-sae/contracts/mistral_sae/sae/v1/s
 export interface ModelRecord {
   readonly id: string;
   readonly uri: string;
+  /** Number of the contract; 0 leaves it to the folder. */
+  readonly precision: number;
 }
 
 /** A registered SAE. */
@@ -20,7 +22,7 @@ export interface SaeRecord {
 }
 
 const SCHEMA = `
-  create table if not exists models (id text primary key, uri text not null) strict;
+  create table if not exists models (id text primary key, uri text not null, precision integer not null default 0) strict;
   create table if not exists saes (
     name text primary key, sae blob not null, wanted integer not null, operation text not null
   ) strict;
@@ -34,17 +36,19 @@ export class Catalogue {
     mkdirSync(folder, { recursive: true });
     this.#db = new DatabaseSync(join(folder, "catalogue.sqlite"), { timeout: 5000 });
     this.#db.exec(`pragma journal_mode = wal; pragma synchronous = full; ${SCHEMA}`);
+    const columns = this.#db.prepare("pragma table_info(models)").all();
+    if (!columns.some(({ name }) => name === "precision")) this.#db.exec("alter table models add column precision integer not null default 0");
   }
 
   models(): ModelRecord[] {
     return this.#db
-      .prepare("select id, uri from models order by id")
+      .prepare("select id, uri, precision from models order by id")
       .all()
-      .map((row) => ({ id: String(row["id"]), uri: String(row["uri"]) }));
+      .map((row) => ({ id: String(row["id"]), uri: String(row["uri"]), precision: Number(row["precision"]) }));
   }
 
-  putModel({ id, uri }: ModelRecord): void {
-    this.#db.prepare("insert or replace into models (id, uri) values (?, ?)").run(id, uri);
+  putModel({ id, uri, precision }: ModelRecord): void {
+    this.#db.prepare("insert or replace into models (id, uri, precision) values (?, ?, ?)").run(id, uri, precision);
   }
 
   deleteModel(id: string): void {

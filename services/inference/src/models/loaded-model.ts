@@ -1,4 +1,5 @@
-import { type Engine, openEngine, type OpenEngineOptions } from "@mistral-sae/model";
+import { join } from "node:path";
+import { type Engine, type EnginePrecision, openEngine, type OpenEngineOptions } from "@mistral-sae/model";
 import { unavailable } from "@mistral-sae/rpc";
 import { loadTokenizer, type Tokenizer } from "@mistral-sae/tokenizer";
 import { type GenerationDefaults, readGenerationDefaults } from "../generation/defaults.ts";
@@ -16,6 +17,19 @@ export interface LoadLimits {
   readonly cacheMib: number;
   readonly maxContext: number;
   readonly prefixCache: boolean;
+  /** Folder that the service owns. */
+  readonly data: string;
+  /** Where quantised models are kept; default `quantised` in `data`. */
+  readonly quantisedDir?: string | undefined;
+}
+
+/** What is asked of one model. */
+export interface OpenModelOptions {
+  /** Arithmetic; default that of the folder. */
+  readonly precision?: EnginePrecision | undefined;
+  readonly signal?: AbortSignal | undefined;
+  /** Told how far quantising has come, in bytes of the weights. */
+  readonly onQuantise?: ((done: number, total: number) => void) | undefined;
 }
 
 /** Opens an engine; the product's is openEngine. */
@@ -43,7 +57,7 @@ export interface LoadedModel {
 }
 
 /** Opens a model folder. @throws InputError for a folder that holds no model this program runs. */
-export async function openModel(name: string, folder: string, limits: LoadLimits, open: EngineOpener = openEngine, signal?: AbortSignal): Promise<LoadedModel> {
+export async function openModel(name: string, folder: string, limits: LoadLimits, open: EngineOpener = openEngine, { precision, signal, onQuantise }: OpenModelOptions = {}): Promise<LoadedModel> {
   const [tokenizer, defaults] = await Promise.all([loadTokenizer(folder), readGenerationDefaults(folder)]);
   signal?.throwIfAborted();
   const engine = await open({
@@ -52,6 +66,9 @@ export async function openModel(name: string, folder: string, limits: LoadLimits
     maxBatchRows: limits.maxBatchRows,
     maxContext: limits.maxContext,
     cacheBytes: limits.cacheMib * 2 ** 20,
+    quantisedDir: limits.quantisedDir ?? join(limits.data, "quantised"),
+    ...(precision === undefined ? {} : { precision }),
+    ...(onQuantise === undefined ? {} : { onQuantise }),
     ...(signal === undefined ? {} : { signal }),
   });
   const died = (reason: string) => unavailable("BACKEND_DOWN", `${name}: the engine has ended (${reason}); it is started again, try again later`, RESTART_RETRY_MS);

@@ -1,6 +1,7 @@
 import { create } from "@bufbuild/protobuf";
-import { type Model, ModelSchema, ModelState, Precision } from "@mistral-sae/contracts/mistral_sae/inference/v1/model";
+import { type Model, ModelSchema, ModelState } from "@mistral-sae/contracts/mistral_sae/inference/v1/model";
 import type { LoadedModel } from "./loaded-model.ts";
+import { precisionNumber } from "./precision.ts";
 
 /** A model that is not loaded: what is known of it beforehand. */
 export function coldModel(name: string, uri: string, state: ModelState, detail = ""): Model {
@@ -23,7 +24,7 @@ export function readyModel({ name, uri, engine, tokenizer }: LoadedModel): Model
     dMlp: info.dMlp,
     dVocab: info.dVocab,
     nCtx: info.nCtx,
-    precision: Precision.F32,
+    precision: precisionNumber(info.precision),
     state: ModelState.READY,
     ...(bos === undefined ? {} : { bosTokenId: bos }),
     eosTokenIds: [...info.eosTokenIds],

@@ -4,11 +4,14 @@ import { type Model, ModelSchema, ModelState } from "@mistral-sae/contracts/mist
 import { failedPrecondition, invalidArgument, notFound, parseName, toRpcError, unavailable } from "@mistral-sae/rpc";
 import { counter, createLogger } from "@mistral-sae/telemetry";
 import type { Catalogue } from "../catalogue/catalogue.ts";
-import { type EngineOpener, type LoadedModel, type LoadLimits, openModel } from "./loaded-model.ts";
+import { type EngineOpener, type LoadedModel, type LoadLimits, openModel, type OpenModelOptions } from "./loaded-model.ts";
 import { coldModel, readyModel } from "./model-message.ts";
+import { precisionNumber } from "./precision.ts";
 
 interface Entry {
   model: Model;
+  /** What it was asked to be loaded at; undefined leaves it to the folder. */
+  readonly precision: OpenModelOptions["precision"];
   loaded: LoadedModel | undefined;
   /** Set while it loads. */
   loading: Promise<LoadedModel> | undefined;
@@ -80,22 +83,26 @@ export class ModelRegistry {
   }
 
   /** Loads a model under an id, or returns it when it is there already; `remember` loads one that could be loaded again after a restart. */
-  async load(id: string, uri: string, options: { readonly remember: boolean; readonly signal?: AbortSignal }): Promise<LoadedModel> {
+  async load(id: string, uri: string, options: OpenModelOptions & { readonly remember: boolean }): Promise<LoadedModel> {
+    const { precision } = options;
     const name = `models/${id}`;
     const before = this.#entries.get(name);
     if (before !== undefined && before.model.uri !== uri && (before.loaded !== undefined || before.loading !== undefined)) {
       throw failedPrecondition("MODEL_IN_USE", `${name} is loaded from ${before.model.uri}; unload it before loading ${uri} under its name`);
     }
+    if (before !== undefined && precision !== undefined && (before.loaded?.engine.info.precision ?? before.precision ?? precision) !== precision && (before.loaded !== undefined || before.loading !== undefined)) {
+      throw failedPrecondition("MODEL_IN_USE", `${name} is loaded at another precision; unload it before loading it at ${precision}`);
+    }
     const remembered = (loaded: LoadedModel): LoadedModel => {
-      if (options.remember) this.#catalogue.putModel({ id, uri });
+      if (options.remember) this.#catalogue.putModel({ id, uri, precision: precisionNumber(precision) });
       return loaded;
     };
     if (before?.loaded !== undefined) return remembered(before.loaded);
     if (before?.loading !== undefined) return before.loading;
-    const entry: Entry = { model: coldModel(name, uri, ModelState.LOADING), loaded: undefined, loading: undefined, deaths: [], stop: new AbortController() };
+    const entry: Entry = { model: coldModel(name, uri, ModelState.LOADING), precision, loaded: undefined, loading: undefined, deaths: [], stop: new AbortController() };
     this.#entries.set(name, entry);
     this.listener.changed(name);
-    entry.loading = this.#open(entry, options.signal)
+    entry.loading = this.#open(entry, options)
       .then(remembered)
       .finally(() => {
         entry.loading = undefined;
@@ -133,10 +140,10 @@ export class ModelRegistry {
     await loaded.engine.close();
   }
 
-  async #open(entry: Entry, signal: AbortSignal | undefined): Promise<LoadedModel> {
+  async #open(entry: Entry, { signal, onQuantise }: OpenModelOptions): Promise<LoadedModel> {
     const { name, uri } = entry.model;
     try {
-      const loaded = await openModel(name, uri, this.#limits, this.#openEngine, signal);
+      const loaded = await openModel(name, uri, this.#limits, this.#openEngine, { precision: entry.precision, signal, onQuantise });
       await this.listener.loaded(loaded);
       entry.loaded = loaded;
       entry.model = readyModel(loaded);
@@ -183,7 +190,7 @@ export class ModelRegistry {
       if (starts > 1) await sleep(Math.min(LONGEST_DELAY_MS, restartDelayMs * 2 ** (starts - 2)), undefined, { signal: entry.stop.signal });
       entry.stop.signal.throwIfAborted();
       try {
-        return await this.#open(entry, entry.stop.signal);
+        return await this.#open(entry, { signal: entry.stop.signal });
       } catch (error) {
         entry.stop.signal.throwIfAborted();
         why = toRpcError(error).message;
