@@ -154,6 +154,7 @@ describe("a language model", () => {
     ["an unknown output", { outputs: ["probabilities"] }, "probabilities"],
     ["an output twice", { outputs: ["logits", "logits"] }, "twice"],
     ["an unknown parameter", { parameters: { temprature: 1 } }, "temprature"],
+    ["a parameter that no output reads", { parameters: { hook_name: HOOK } }, "read by none"],
     ["a residual without a hook", { outputs: ["residual"] }, "hook_name"],
     ["features without an SAE", { outputs: ["feature_acts"] }, "sae"],
     ["sampling without an output of it", { outputs: ["logits"], parameters: { max_tokens: 3 } }, "generation"],
