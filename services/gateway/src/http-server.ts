@@ -55,7 +55,7 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
   });
   const handle = (request: NodeServerRequest, response: NodeServerResponse): void => {
     response.on("error", () => undefined);
-    for (const [name, value] of Object.entries(corsHeaders(request.headers.origin, options.allowedOrigins))) {
+    for (const [name, value] of Object.entries(corsHeaders(request.headers, options.allowedOrigins))) {
       if (value !== undefined) response.setHeader(name, value);
     }
     if (!originAllowed(request.headers, options.allowedOrigins)) return answerJson(response, 403, { message: refusal(request.headers.origin ?? "") });

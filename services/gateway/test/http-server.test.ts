@@ -149,6 +149,9 @@ describe("pages", () => {
     expect(response.status).toBe(204);
     expect(response.headers.get("access-control-allow-origin")).toBe("https://notebook.example");
     expect(response.headers.get("access-control-allow-headers")).toContain("Connect-Protocol-Version");
+    const asking = { origin: "https://notebook.example", "access-control-request-headers": "authorization,x-stainless-lang" };
+    const asked = await fetch(`${url}/v1/models`, { method: "OPTIONS", headers: asking });
+    expect(asked.headers.get("access-control-allow-headers")).toBe("authorization,x-stainless-lang");
   });
 });
 
