@@ -1,5 +1,6 @@
 import type { SparseRows, WireSparseCode } from "@mistral-sae/tensor";
 import type { Edit, EditProof } from "./edits/edit.ts";
+import type { ExecutionProvider } from "./graph/model-source.ts";
 import type { LoadedSae } from "./sae/loaded-sae.ts";
 import type { SamplingParams } from "./sampling/params.ts";
 
@@ -35,6 +36,12 @@ export interface Engine {
 
   /** Feeds each slot one token, batched, and chooses the next one: one round trip a step. */
   decode(rows: readonly DecodeRow[], options?: StepOptions): Promise<StepResult>;
+
+  /**
+   * Up to `steps` steps of `decode` in one run of the model, the tokens chosen being fed: their results in order. At most
+   * {@link EngineInfo.decodeSteps}; a single one where a row has edits, penalties or log-probabilities, or something is read.
+   */
+  decodeRun(rows: readonly DecodeRow[], steps: number, options?: StepOptions): Promise<readonly StepResult[]>;
 
   /** A second slot with the same tokens and cache. Its edits and sampling are the same until prefill gives others. */
   fork(slot: SlotId): Promise<SlotId>;
@@ -114,6 +121,8 @@ export interface EngineInfo {
   readonly threads: number;
   /** Rows of one decode call at most. */
   readonly maxBatchRows: number;
+  /** Steps of one `decodeRun` at most: what a cancelled generation waits for. */
+  readonly decodeSteps: number;
   /** Memory for keys and values, bytes. */
   readonly cacheBytes: number;
 }
@@ -155,14 +164,21 @@ export interface Tap {
   readonly afterEdits?: boolean;
 }
 
+/** One row for several: the last of them, or the mean or largest of each component. */
+export type Reduction = "last" | "mean" | "max";
+
 export interface ForwardOptions {
   readonly taps: readonly Tap[];
+  /** What to read of each sequence, one byte a token, 1 where a row is wanted; an entry left undefined, or no list: all. */
+  readonly rows?: readonly (Uint8Array | undefined)[];
+  /** Make the rows of a sequence into one; a sequence without rows has none. */
+  readonly reduction?: Reduction;
   readonly signal?: AbortSignal;
   /** Tokens of one packed batch at most, padding included; default chosen for the model. */
   readonly batchTokens?: number;
 }
 
-/** Sequences that ran together. Rows lie packed, without padding, sequence after sequence. */
+/** Sequences that ran together. Rows lie packed, without padding, sequence after sequence; where some are wanted only, those. */
 export interface PackedBatch {
   /** Indices in the call's list, in the order of the rows. */
   readonly sequences: Uint32Array;
@@ -377,6 +393,13 @@ export interface OpenEngineOptions {
   readonly maxContext?: number;
   /** Rows of one decode call at most; default 64. */
   readonly maxBatchRows?: number;
+  /** Execution provider of onnxruntime; default cpu. One that cannot run here is refused, naming what is missing. */
+  readonly provider?: ExecutionProvider;
+  /**
+   * Tokens that one run of the model may decode; default 1 on the CPU, where it gains nothing, and 32 with cuda, where the
+   * cache crosses to the device and back once a run.
+   */
+  readonly decodeSteps?: number;
   /** Memory for keys and values, bytes; default 1 GiB. Beyond it prefill and fork throw {@link CacheFullError}. */
   readonly cacheBytes?: number;
   readonly signal?: AbortSignal;

@@ -11,22 +11,28 @@ import { WorkerLink } from "./worker-link.ts";
 /** What an engine is opened with unless told otherwise. */
 export const engineDefaults = { maxContext: defaultMaxContext, maxBatchRows: 64, cacheBytes: 1 << 30 } as const;
 
+/** Steps of one run on CUDA: the cache crosses to the device and back once a run. */
+const cudaDecodeSteps = 32;
+
 /**
  * Opens a model folder on onnxruntime, in a thread of its own. The folder is read only. Layers are loaded when they are
- * first run. Throws InputError when the folder does not hold a model that can be run, naming file and field.
+ * first run. Throws InputError when the folder does not hold a model that can be run, naming file and field, and when the
+ * provider cannot run here.
  */
 export async function openEngine(options: OpenEngineOptions): Promise<Engine> {
   const { threads = availableParallelism(), maxContext, maxBatchRows, cacheBytes } = { ...engineDefaults, ...defined(options) };
-  for (const [field, value] of Object.entries({ threads, maxContext, maxBatchRows, cacheBytes })) {
+  const { provider = "cpu" } = options;
+  const { decodeSteps = provider === "cuda" ? cudaDecodeSteps : 1 } = options;
+  for (const [field, value] of Object.entries({ threads, maxContext, maxBatchRows, cacheBytes, decodeSteps })) {
     if (!Number.isSafeInteger(value) || value < 1) throw new InputError(`${field} is out of range`, { field, got: value, wanted: "an integer from 1" });
   }
   options.signal?.throwIfAborted();
   const modelDir = await preparedFolder(options, threads);
-  const settings: WorkerSettings = { modelDir, threads, maxContext, maxBatchRows, cacheBytes };
+  const settings: WorkerSettings = { modelDir, threads, maxContext, maxBatchRows, cacheBytes, provider };
   const { link, opened } = await WorkerLink.open(settings);
   if (options.signal?.aborted === true) await link.close();
   options.signal?.throwIfAborted();
-  return new OrtEngine(link, { ...opened, threads, maxBatchRows, cacheBytes });
+  return new OrtEngine(link, { ...opened, threads, maxBatchRows, cacheBytes, decodeSteps });
 }
 
 /** The folder to open: the model's own, or one of its quantised weights. */

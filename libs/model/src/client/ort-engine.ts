@@ -34,7 +34,7 @@ import { arenaBytes } from "../runtime/kv-arena.ts";
 import { capacityFor } from "../runtime/kv-cache.ts";
 import { checkTokens } from "./check-tokens.ts";
 import { joinFeatureLogits, rangesOf, requirePositive } from "./feature-ranges.ts";
-import { editCompactor, packByLength, packSequences } from "./packing.ts";
+import { editCompactor, packByLength, packMasks, packSequences } from "./packing.ts";
 import { pipeline } from "./pipeline.ts";
 import type { WorkerLink } from "./worker-link.ts";
 
@@ -53,9 +53,13 @@ export class OrtEngine implements Engine {
     this.#batchTokens = usualBatchTokens(info);
   }
 
-  async *forward(sequences: readonly Sequence[], { taps, signal, batchTokens }: ForwardOptions): AsyncIterable<ForwardBatch> {
+  async *forward(sequences: readonly Sequence[], { taps, rows, reduction, signal, batchTokens }: ForwardOptions): AsyncIterable<ForwardBatch> {
     if (taps.length === 0) throw new InputError("nothing is to be read", { field: "taps", got: "none", wanted: "at least one hook" });
-    yield* this.#batches(sequences, { signal, batchTokens }, async (batch, options) => await this.#link.call("forward", { batch, taps }, options));
+    for (const [i, { tokens }] of sequences.entries()) checkRows(rows?.[i], tokens.length, i);
+    yield* this.#batches(sequences, { signal, batchTokens }, async (batch, options, indices) => {
+      const reading = { rows: rows === undefined ? undefined : packMasks(rows, batch.offsets, indices), reduction };
+      return await this.#link.call("forward", { batch, taps, reading }, options);
+    });
   }
 
   async logits(sequence: Sequence, { positions, topK, hook, signal }: LogitsOptions = {}): Promise<LogitsResult> {
@@ -94,6 +98,13 @@ export class OrtEngine implements Engine {
   async decode(rows: readonly DecodeRow[], options: StepOptions = {}): Promise<StepResult> {
     requireRows(rows);
     return await this.#link.call("decode", { rows: packDecodeRows(rows), report: reportOf(options) }, { signal: options.signal });
+  }
+
+  async decodeRun(rows: readonly DecodeRow[], steps: number, options: StepOptions = {}): Promise<readonly StepResult[]> {
+    requireRows(rows);
+    requirePositive("steps", steps, Infinity);
+    const { signal } = options;
+    return await this.#link.call("decodeRun", { rows: packDecodeRows(rows), steps: Math.min(steps, this.info.decodeSteps), report: reportOf(options) }, { signal });
   }
 
   async fork(slot: SlotId): Promise<SlotId> {
@@ -181,7 +192,7 @@ export class OrtEngine implements Engine {
   async *#batches<R extends { readonly proofs: readonly (readonly EditProof[])[] }>(
     sequences: readonly Sequence[],
     { signal, batchTokens = this.#batchTokens }: { readonly signal?: AbortSignal | undefined; readonly batchTokens?: number | undefined },
-    run: (batch: PackedSequences, options: { readonly signal: AbortSignal; readonly move: readonly ArrayBufferView[] }) => Promise<R>,
+    run: (batch: PackedSequences, options: { readonly signal: AbortSignal; readonly move: readonly ArrayBufferView[] }, indices: Uint32Array) => Promise<R>,
   ): AsyncGenerator<R & PackedBatch, void, undefined> {
     requirePositive("batchTokens", batchTokens, Infinity);
     for (const [i, sequence] of sequences.entries()) checkTokens(sequence.tokens, this.info, `sequences[${i}].tokens`);
@@ -189,7 +200,7 @@ export class OrtEngine implements Engine {
     const jobs = plan.map((indices) => async (stop: AbortSignal): Promise<R & PackedBatch> => {
       const batch = packSequences(sequences, indices);
       const offsets = batch.offsets.slice();
-      return { ...(await run(batch, { signal: stop, move: [batch.tokens] })), sequences: indices, offsets };
+      return { offsets, ...(await run(batch, { signal: stop, move: [batch.tokens] }, indices)), sequences: indices };
     });
     yield* pipeline(jobs, signal);
   }
@@ -223,6 +234,10 @@ function checkPositions(positions: readonly number[], length: number): readonly 
     if (!Number.isSafeInteger(position) || position < 0 || position >= length) throw new InputError("a position lies outside the sequence", { field: `positions[${i}]`, got: position, wanted: `0 to ${length - 1}` });
   }
   return positions;
+}
+
+function checkRows(rows: Uint8Array | undefined, length: number, index: number): void {
+  if (rows !== undefined && rows.length !== length) throw new InputError("the rows wanted do not match the sequence", { field: `rows[${index}]`, got: `${rows.length} bytes`, wanted: `${length}, one a token` });
 }
 
 /** Arrays that view part of a buffer are copied, because posting a view clones its whole buffer; shared memory stays. */

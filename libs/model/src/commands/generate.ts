@@ -2,13 +2,14 @@ import { InputError } from "@mistral-sae/tensor";
 import type { PrefillResult } from "../engine.ts";
 import { ChunkPacer } from "../generation/chunk-pacer.ts";
 import { decodeStep } from "../generation/decode.ts";
+import { decodeRun } from "../generation/decode-run.ts";
 import { PrefillJob } from "../generation/prefill-job.ts";
 import { Slots } from "../generation/slots.ts";
 import type { ModelRuntime } from "../runtime/model-runtime.ts";
 import { type CommandHandlers, unpackDecodeRows } from "../worker/protocol.ts";
 
 /** Commands on slots. */
-export function generateCommands(runtime: ModelRuntime): Pick<CommandHandlers, "prefillStart" | "prefillStep" | "prefillCancel" | "decode" | "fork" | "free" | "proofs" | "usage"> {
+export function generateCommands(runtime: ModelRuntime): Pick<CommandHandlers, "prefillStart" | "prefillStep" | "prefillCancel" | "decode" | "decodeRun" | "fork" | "free" | "proofs" | "usage"> {
   const slots = new Slots(runtime.cache);
   const jobs = new Map<number, PrefillJob>();
   const pacer = new ChunkPacer();
@@ -50,6 +51,11 @@ export function generateCommands(runtime: ModelRuntime): Pick<CommandHandlers, "
       const result = await decodeStep(runtime, slots, unpackDecodeRows(rows), report);
       pacer.decoded(performance.now() - began);
       return result;
+    },
+
+    async decodeRun({ rows, steps, report }) {
+      if (rows.slots.length > runtime.limits.maxBatchRows) throw new InputError("too many rows in one step", { field: "rows", got: rows.slots.length, wanted: `at most ${runtime.limits.maxBatchRows}` });
+      return await decodeRun(runtime, slots, unpackDecodeRows(rows), steps, report);
     },
 
     async fork({ slot: id }) {

@@ -35,7 +35,8 @@ export async function decodeStep(runtime: ModelRuntime, slots: Slots, rows: read
   return { ...(await chooseNext(runtime, members, klFrom, report.withLogits)), edited, endedBy, ...observer.result() };
 }
 
-function checkRows(runtime: ModelRuntime, slots: Slots, rows: readonly DecodeRow[]): Slot[] {
+/** The slots of a step. Throws InputError for one that is unknown, named twice or full. */
+export function checkRows(runtime: ModelRuntime, slots: Slots, rows: readonly DecodeRow[]): Slot[] {
   const { nCtx, config } = runtime.source;
   const seen = new Set<Slot>();
   return rows.map(({ slot: id, token }, i) => {

@@ -12,7 +12,7 @@ import { hookTable } from "../hooks/hook-name.ts";
 const described = /^(config|generation_config|tokenizer|tokenizer_config|special_tokens_map|chat_template|tekken|params)\.json$|^tokenizer\.model(\.v\d+\w*)?$|^chat_template\.jinja$/;
 
 /** What an engine says of a model. Reads files of it for the digest, large ones only when they are new; see {@link fileDigest}. */
-export async function describeModel(source: ModelSource): Promise<Omit<EngineInfo, "threads" | "maxBatchRows" | "cacheBytes">> {
+export async function describeModel(source: ModelSource): Promise<Omit<EngineInfo, "threads" | "maxBatchRows" | "cacheBytes" | "decodeSteps">> {
   const { config, weights, modelDir, nCtx } = source;
   return {
     modelDir,
@@ -32,7 +32,7 @@ export async function describeModel(source: ModelSource): Promise<Omit<EngineInf
     eosTokenIds: config.eosTokenIds,
     digest: await modelDigest(source),
     hooks: hookTable(config),
-    backend: `onnxruntime ${env.versions.node ?? env.versions.common} cpu`,
+    backend: `onnxruntime ${env.versions.node ?? env.versions.common} ${source.provider}`,
   };
 }
 

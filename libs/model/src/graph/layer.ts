@@ -1,4 +1,5 @@
 import type { InnerHook } from "../hooks/inner-hooks.ts";
+import { onnxDataTypes } from "../onnx/data-type.ts";
 import type { Graph } from "../onnx/graph.ts";
 import type { ModelSource } from "./model-source.ts";
 import { graphHead, trimHeads } from "./head-width.ts";
@@ -56,12 +57,19 @@ export interface HalfLayer {
   readonly after: Stream;
 }
 
+/** What attention gives beside the stream. */
+export interface Attention extends HalfLayer {
+  /** [B, S, (H + 2 · KV) · head] queries, keys and values, not rotated. */
+  readonly packed: string;
+  /** [B, KV, P, head] the cache with the new positions, of the type of `past`. */
+  readonly present: readonly [keys: string, values: string];
+}
+
 /**
- * The attention of a layer: grouped queries with rotary positions. Queries, keys and values come from one product. The
- * attention operator rotates; only the new keys and values leave the graph ({@link newRowsName}); the cache
- * `past_key_{layer}`, `past_value_{layer}` [B, KV, P, head] is read, never returned.
+ * The attention of a layer: grouped queries with rotary positions. Queries, keys and values come from one product, and the
+ * attention operator rotates. `past` is the cache, [B, KV, P, head], of the type that attention computes in.
  */
-export function addAttention(g: Graph, source: ModelSource, layer: number, stream: Stream, inputs: LayerInputs, publish: PublishInner): HalfLayer {
+export function addAttention(g: Graph, source: ModelSource, layer: number, stream: Stream, inputs: LayerInputs, past: readonly [keys: string, values: string], publish: PublishInner): Attention {
   const { config } = source;
   const { nHeads, nKeyValueHeads, dHead } = config;
   const slidingWindow = config.slidingWindows[layer];
@@ -69,8 +77,9 @@ export function addAttention(g: Graph, source: ModelSource, layer: number, strea
   const modules = layerModules(source, layer);
   const headWidth = graphHead(config);
   const packed = project(g, source, normed, modules.queryKeyValue);
-  const past = [`past_key_${layer}`, `past_value_${layer}`].map((name) => g.input(name, "float32", ["B", nKeyValueHeads, "P", headWidth]));
-  const [attended = ""] = g.msN("GroupQueryAttention", [packed, "", "", ...past, inputs.lastPositions, inputs.totalLength, inputs.cos, inputs.sin], [true, true, true], {
+  const half = attentionType(source) === "float16";
+  const queries = half ? g.op("Cast", [packed], { to: onnxDataTypes.float16 }) : packed;
+  const [mixed = "", keys = "", values = ""] = g.msN("GroupQueryAttention", [queries, "", "", ...past, inputs.lastPositions, inputs.totalLength, inputs.cos, inputs.sin], [true, true, true], {
     num_heads: nHeads,
     kv_num_heads: nKeyValueHeads,
     scale: { float: 1 / Math.sqrt(dHead) },
@@ -78,18 +87,30 @@ export function addAttention(g: Graph, source: ModelSource, layer: number, strea
     rotary_interleaved: 0,
     ...(slidingWindow === undefined ? {} : { local_window_size: slidingWindow }),
   });
+  const attended = half ? g.op("Cast", [mixed], { to: onnxDataTypes.float32 }) : mixed;
   const dQuery = nHeads * headWidth;
   const dKeyValue = nKeyValueHeads * headWidth;
   const columns = (start: number, end: number): string => g.op("Slice", [packed, g.int64(start), g.int64(end), g.int64(2)]);
-  const narrow = dQuery < narrowQueries;
-  g.output(newRowsName(layer), "float32", ["B", "S", (narrow ? dQuery : 0) + 2 * dKeyValue], narrow ? packed : columns(dQuery, dQuery + 2 * dKeyValue));
   publish("attn.hook_q", () => trimHeads(g, columns(0, dQuery), config, nHeads));
   publish("attn.hook_k", () => trimHeads(g, columns(dQuery, dQuery + dKeyValue), config, nKeyValueHeads));
   publish("attn.hook_v", () => trimHeads(g, columns(dQuery + dKeyValue, dQuery + 2 * dKeyValue), config, nKeyValueHeads));
   publish("attn.hook_z", () => trimHeads(g, attended, config, nHeads));
   const out = project(g, source, attended, modules.output);
   publish("hook_attn_out", () => out);
-  return { settled, after: { x: settled, delta: out } };
+  return { settled, after: { x: settled, delta: out }, packed, present: [keys, values] };
+}
+
+/** Publishes the new keys and values of a layer ({@link newRowsName}). */
+export function publishNewRows(g: Graph, { config }: ModelSource, layer: number, packed: string): void {
+  const dQuery = config.nHeads * graphHead(config);
+  const width = dQuery + 2 * config.nKeyValueHeads * graphHead(config);
+  const narrow = dQuery < narrowQueries;
+  g.output(newRowsName(layer), "float32", ["B", "S", narrow ? width : width - dQuery], narrow ? packed : g.op("Slice", [packed, g.int64(dQuery), g.int64(width), g.int64(2)]));
+}
+
+/** What attention computes in: float32, but the CUDA provider's operator knows 16-bit floats only. */
+export function attentionType({ provider }: ModelSource): "float32" | "float16" {
+  return provider === "cuda" ? "float16" : "float32";
 }
 
 /** The MLP of a layer: SwiGLU (Shazeer 2020, arXiv 2002.05202); gate and up come from one product. */

@@ -15,13 +15,18 @@ export interface ModelSource {
   readonly rotary: RotaryTables;
   /** Longest sequence. */
   readonly nCtx: number;
+  /** What runs the graphs. */
+  readonly provider: ExecutionProvider;
 }
 
+/** An execution provider of onnxruntime. */
+export type ExecutionProvider = "cpu" | "cuda" | "webgpu";
+
 /** Reads a model folder, in the Hugging Face layout or in Mistral's own. Throws InputError when it is not a model that can be run. */
-export async function readModelSource(modelDir: string, maxContext = defaultMaxContext): Promise<ModelSource> {
+export async function readModelSource(modelDir: string, maxContext = defaultMaxContext, provider: ExecutionProvider = "cpu"): Promise<ModelSource> {
   const config = await readModelConfig(modelDir);
   const quantisation = await readQuantisation(modelDir, config);
   const weights = quantisation === undefined ? await readWeightTable(modelDir, config) : await readQuantisedTable(modelDir, config, quantisation);
   const nCtx = Math.min(config.maxPositions, maxContext);
-  return { modelDir, config: { ...config, tiedEmbeddings: weights.tiedEmbeddings }, weights, rotary: rotaryTables(config, nCtx), nCtx };
+  return { modelDir, config: { ...config, tiedEmbeddings: weights.tiedEmbeddings }, weights, rotary: rotaryTables(config, nCtx), nCtx, provider };
 }

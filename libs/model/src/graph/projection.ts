@@ -55,6 +55,8 @@ export function project(g: Graph, source: ModelSource, x: string, module: Module
   const quantised = source.weights.quantised(module.name);
   if (quantised === undefined) {
     const weight = g.once(module.name, () => floatMatrix(g, source, module));
+    // WebGPU has no FusedMatMul; the transposed copy is folded when the graph is loaded.
+    if (source.provider === "webgpu") return g.op("MatMul", [x, g.once(`${module.name}:transposed`, () => g.op("Transpose", [weight], { perm: [1, 0] }))]);
     return g.ms("FusedMatMul", [x, weight], { transB: 1, alpha: { float: 1 } });
   }
   if (module.heads !== undefined && graphHead(source.config) !== source.config.dHead) {

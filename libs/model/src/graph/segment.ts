@@ -1,7 +1,8 @@
 import { innerHooks, innerName, type InnerHook } from "../hooks/inner-hooks.ts";
+import { onnxDataTypes } from "../onnx/data-type.ts";
 import { Graph } from "../onnx/graph.ts";
 import { graphHead, padRotary } from "./head-width.ts";
-import { addAttention, addMlp, settle, type LayerInputs, type PublishInner, type Stream } from "./layer.ts";
+import { addAttention, addMlp, attentionType, publishNewRows, settle, type HalfLayer, type LayerInputs, type PublishInner, type Stream } from "./layer.ts";
 import type { ModelSource } from "./model-source.ts";
 import { weightNames } from "./weight-table.ts";
 
@@ -39,9 +40,7 @@ export function buildSegment(source: ModelSource, from: number, to: number, inne
   const first = Math.max(from, 0);
   let stream: Stream;
   if (from === fromTokens) {
-    const table = source.weights.get(weightNames.embedding);
-    const rows = g.op("Gather", [g.external(table.name, table.type, table.shape, table.at), g.input("input_ids", "int64", ["B", "S"])], { axis: 0 });
-    stream = { x: table.type === "float32" ? rows : g.op("Cast", [rows], { to: 1 }) };
+    stream = { x: embed(g, source, g.input("input_ids", "int64", ["B", "S"])) };
     publish(0, stream.x);
   } else {
     stream = { x: g.input("resid_in", "float32", ["B", "S", dModel]) };
@@ -49,21 +48,48 @@ export function buildSegment(source: ModelSource, from: number, to: number, inne
   let inputs: LayerInputs | undefined;
   for (let half = first; half < to; half++) {
     const layer = half >> 1;
-    const { settled, after } = half % 2 === 0 ? addAttention(g, source, layer, stream, (inputs ??= layerInputs(g, source)), publishInner(layer)) : addMlp(g, source, layer, stream, publishInner(layer));
-    if (half > first) publish(half, settled);
-    stream = after;
+    let result: HalfLayer;
+    if (half % 2 === 0) {
+      const attention = addAttention(g, source, layer, stream, (inputs ??= layerInputs(g, source)), pastInputs(g, source, layer), publishInner(layer));
+      publishNewRows(g, source, layer, attention.packed);
+      result = attention;
+    } else {
+      result = addMlp(g, source, layer, stream, publishInner(layer));
+    }
+    if (half > first) publish(half, result.settled);
+    stream = result.after;
   }
   if (to > first) publish(to, settle(g, stream));
   return g.modelBytes();
 }
 
+/** Rows of the embedding table, f32 [..., D]. */
+export function embed(g: Graph, source: ModelSource, ids: string): string {
+  const table = source.weights.get(weightNames.embedding);
+  const rows = g.op("Gather", [g.external(table.name, table.type, table.shape, table.at), ids], { axis: 0 });
+  return table.type === "float32" ? rows : g.op("Cast", [rows], { to: onnxDataTypes.float32 });
+}
+
 /** The inputs and tables that all layers share; a graph holds each once. */
-function layerInputs(g: Graph, source: ModelSource): LayerInputs {
+export function layerInputs(g: Graph, source: ModelSource): LayerInputs {
   const { positions, half, cos, sin } = padRotary(source.rotary, graphHead(source.config));
+  const table = (name: string, values: Float32Array): string => attentionValue(g, source, g.constant(name, "float32", [positions, half], values));
   return {
     lastPositions: g.input("seqlens_k", "int32", ["B"]),
     totalLength: g.input("total_sequence_length", "int32", []),
-    cos: g.constant("cos", "float32", [positions, half], cos),
-    sin: g.constant("sin", "float32", [positions, half], sin),
+    cos: table("cos", cos),
+    sin: table("sin", sin),
   };
+}
+
+/** A float32 value in the type that attention computes in. */
+export function attentionValue(g: Graph, source: ModelSource, value: string): string {
+  const type = attentionType(source);
+  return type === "float32" ? value : g.op("Cast", [value], { to: onnxDataTypes[type] });
+}
+
+function pastInputs(g: Graph, source: ModelSource, layer: number): [string, string] {
+  const shape = ["B", source.config.nKeyValueHeads, "P", graphHead(source.config)];
+  const input = (name: string): string => attentionValue(g, source, g.input(name, "float32", shape));
+  return [input(`past_key_${layer}`), input(`past_value_${layer}`)];
 }

@@ -158,6 +158,13 @@ export class KvArena {
     }
   }
 
+  /** Takes the keys and values of the first rows of a layer, [B, KV, capacity, dHead] each, as they are: keys rotated. */
+  overwrite(layer: number, keys: Float32Array, values: Float32Array): void {
+    if (keys.length % this.#stride !== 0 || keys.length > this.#rows.length * this.#stride || values.length !== keys.length) throw new RangeError(`a layer of ${keys.length} values does not fit the cache`);
+    this.#keys[layer]?.set(keys);
+    this.#values[layer]?.set(values);
+  }
+
   /** Tensors over `count` rows from `first`, for the inputs `past_key_{layer}` and `past_value_{layer}` of [from, to). */
   feed(feeds: Feeds, from: number, to: number, first: number, count: number): void {
     const key = `${from} ${to} ${first} ${count}`;

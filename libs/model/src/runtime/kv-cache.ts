@@ -54,15 +54,15 @@ export class KvCache {
   }
 
   /**
-   * Groups rows for a step of one token each, making room for it. Rows that need less than half of a group's capacity
+   * Groups rows for steps of one token each, `steps` of them, making room for all. Rows that need less than half of a group's capacity
    * form a group of their own, so that one long sequence does not make all the others pay.
    */
-  group(rows: readonly CacheRow[]): CacheGroup[] {
+  group(rows: readonly CacheRow[], steps = 1): CacheGroup[] {
     const waiting = [...rows].sort((a, b) => b.length - a.length);
     const groups: CacheGroup[] = [];
     while (waiting.length > 0) {
-      const capacity = capacityFor((waiting[0]?.length ?? 0) + 1, this.#nCtx);
-      let count = waiting.findIndex((row) => capacityFor(row.length + 1, this.#nCtx) * 2 < capacity);
+      const capacity = capacityFor((waiting[0]?.length ?? 0) + steps, this.#nCtx);
+      let count = waiting.findIndex((row) => capacityFor(row.length + steps, this.#nCtx) * 2 < capacity);
       if (count < 0) count = waiting.length;
       const members = new Set(waiting.splice(0, count));
       const moving = [...members].filter((row) => row.arena.capacity !== capacity);

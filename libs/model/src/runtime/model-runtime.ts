@@ -13,6 +13,7 @@ import type { LoadedSae } from "../sae/loaded-sae.ts";
 import { SaeRuntime } from "../sae/sae-runtime.ts";
 import { Sampler } from "../sampling/sampler.ts";
 import type { Batch } from "./batch.ts";
+import { DecodeLoops } from "./decode-loops.ts";
 import { Heads } from "./heads.ts";
 import { KvCache } from "./kv-cache.ts";
 import { runPass, type PassResult, type PassShape, type SiteTap } from "./pass.ts";
@@ -32,6 +33,7 @@ export class ModelRuntime implements EditContext {
   readonly limits: RuntimeLimits;
   readonly shape: PassShape;
   readonly heads: Heads;
+  readonly loops: DecodeLoops;
   readonly cache: KvCache;
   readonly sampler: Sampler;
   readonly #segments: Segments;
@@ -41,13 +43,14 @@ export class ModelRuntime implements EditContext {
   constructor(source: ModelSource, limits: RuntimeLimits) {
     const { nLayers, nKeyValueHeads, dModel, dVocab, normEpsilon } = source.config;
     const dHead = graphHead(source.config);
-    const settings: SessionSettings = { weightsFolder: source.weights.folder, threads: limits.threads };
+    const settings: SessionSettings = { weightsFolder: source.weights.folder, threads: limits.threads, provider: source.provider };
     this.source = source;
     this.limits = limits;
     this.shape = { nLayers, nKeyValueHeads, dHead, dModel, normEpsilon, rotary: padRotary(source.rotary, dHead) };
     this.#segments = new Segments(source, settings);
     this.#encoders = new EncoderSessions(settings);
     this.heads = new Heads(source, settings);
+    this.loops = new DecodeLoops(source, settings);
     this.cache = new KvCache(this.shape, source.nCtx, limits.cacheBytes);
     this.sampler = new Sampler(dVocab);
   }
@@ -111,5 +114,6 @@ export class ModelRuntime implements EditContext {
     await this.#segments.close();
     await this.#encoders.close();
     await this.heads.close();
+    await this.loops.close();
   }
 }

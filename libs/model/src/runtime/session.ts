@@ -1,10 +1,12 @@
 import { InferenceSession, type Tensor } from "onnxruntime-node";
+import type { ExecutionProvider } from "../graph/model-source.ts";
 
 /** What every session of an engine shares. */
 export interface SessionSettings {
   /** Folder that external weights are relative to. */
   readonly weightsFolder: string;
   readonly threads: number;
+  readonly provider: ExecutionProvider;
 }
 
 /** Values of a run by name. */
@@ -24,7 +26,7 @@ export class Session {
    */
   static async open(graph: Uint8Array, settings: SessionSettings): Promise<Session> {
     const session = await InferenceSession.create(graph, {
-      executionProviders: ["cpu"],
+      executionProviders: [settings.provider],
       intraOpNumThreads: settings.threads,
       interOpNumThreads: 1,
       executionMode: "sequential",

@@ -5,6 +5,7 @@ import { saeCommands } from "../commands/saes.ts";
 import { scoreCommands } from "../commands/score.ts";
 import { readModelSource } from "../graph/model-source.ts";
 import { ModelRuntime } from "../runtime/model-runtime.ts";
+import { requireProvider } from "../runtime/provider.ts";
 import { toMessage } from "./error-message.ts";
 import { describeModel } from "../graph/describe-model.ts";
 import { openingId, type CommandHandlers, type Reply, type Request, type WorkerSettings } from "./protocol.ts";
@@ -66,7 +67,8 @@ function serve(runtime: ModelRuntime): void {
 }
 
 try {
-  const source = await readModelSource(settings.modelDir, settings.maxContext);
+  await requireProvider(settings.provider);
+  const source = await readModelSource(settings.modelDir, settings.maxContext, settings.provider);
   const opened = await describeModel(source);
   serve(new ModelRuntime(source, settings));
   reply({ id: openingId, result: opened });

@@ -16,6 +16,8 @@ import type {
   Tap,
   Trace,
 } from "../engine.ts";
+import type { RowReading } from "../runtime/read-rows.ts";
+import type { ExecutionProvider } from "../graph/model-source.ts";
 import type { LoadedSae } from "../sae/loaded-sae.ts";
 
 /** Sequences as they cross to the worker: one array of tokens, cut at `offsets`. */
@@ -76,7 +78,10 @@ export interface CodeFormat {
  * Batches give one list of proofs a sequence.
  */
 export interface Commands {
-  forward: { args: { readonly batch: PackedSequences; readonly taps: readonly Tap[] }; result: { readonly residuals: Float32Array[]; readonly proofs: EditProof[][] } };
+  forward: {
+    args: { readonly batch: PackedSequences; readonly taps: readonly Tap[]; readonly reading: RowReading };
+    result: { readonly residuals: Float32Array[]; readonly offsets: Uint32Array; readonly proofs: EditProof[][] };
+  };
   encode: {
     args: { readonly sae: string; readonly hook: string; readonly batch: PackedSequences; readonly format: CodeFormat };
     result: { readonly code: WireSparseCode; readonly proofs: EditProof[][] };
@@ -88,6 +93,7 @@ export interface Commands {
   prefillStep: { args: { readonly job: number }; result: PrefillResult | undefined };
   prefillCancel: { args: { readonly job: number }; result: undefined };
   decode: { args: { readonly rows: PackedDecodeRows; readonly report: StepReport }; result: StepResult };
+  decodeRun: { args: { readonly rows: PackedDecodeRows; readonly steps: number; readonly report: StepReport }; result: StepResult[] };
   fork: { args: { readonly slot: SlotId }; result: SlotId };
   free: { args: { readonly slots: readonly SlotId[] }; result: undefined };
   proofs: { args: { readonly slot: SlotId }; result: EditProof[] };
@@ -99,7 +105,7 @@ export interface Commands {
   featureLogits: { args: { readonly sae: string; readonly start: number; readonly end: number; readonly topK: number }; result: FeatureLogits };
   nearest: { args: { readonly sae: string; readonly query: Float32Array | number; readonly side: SaeSide; readonly topK: number }; result: Neighbour[] };
   /** What every worker does first. */
-  open: { args: undefined; result: Omit<EngineInfo, "threads" | "maxBatchRows" | "cacheBytes"> };
+  open: { args: undefined; result: Omit<EngineInfo, "threads" | "maxBatchRows" | "cacheBytes" | "decodeSteps"> };
   close: { args: undefined; result: undefined };
 }
 
@@ -115,6 +121,7 @@ export interface WorkerSettings {
   readonly maxContext: number;
   readonly maxBatchRows: number;
   readonly cacheBytes: number;
+  readonly provider: ExecutionProvider;
 }
 
 /** Engine → worker. */
