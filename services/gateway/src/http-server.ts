@@ -7,6 +7,7 @@ import { registry } from "./backends.ts";
 import { isOpenAiPath, type OpenAiRoutes } from "./openai/routes.ts";
 import { corsHeaders, originAllowed } from "./origins.ts";
 import type { PageFile } from "./page-files.ts";
+import { pathOf } from "./path.ts";
 
 type RequestHandler = ReturnType<typeof connectNodeAdapter>;
 type NodeServerRequest = Parameters<RequestHandler>[0];
@@ -106,7 +107,7 @@ function routeByPreface(socket: Socket, one: http.Server, two: http2.Http2Server
 }
 
 function serveFile(request: NodeServerRequest, response: NodeServerResponse, { page, health, openAi }: EdgeOptions): void {
-  const path = new URL(request.url ?? "/", "http://gateway").pathname;
+  const path = pathOf(request.url);
   // HTTP/2's request and response have what the routes use of HTTP/1.1's.
   if (openAi !== undefined && isOpenAiPath(path)) return openAi(request as http.IncomingMessage, response as http.ServerResponse);
   if (request.method !== "GET" && request.method !== "HEAD") return answerJson(response, 405, { message: `${path} takes GET only` });

@@ -161,6 +161,15 @@ test("healthz answers as JSON", async () => {
   expect(await response.json()).toEqual({ status: "ok" });
 });
 
+test.each(["//", "//%", "/%zz", "*", "http://"])("the target %s is answered, and the server lives", async (target) => {
+  const socket = connectSocket(Number(edge.address.split(":")[1]), "127.0.0.1");
+  socket.write(`GET ${target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n`);
+  const [answer] = (await once(socket, "data")) as [Buffer];
+  expect(answer.toString("latin1")).toMatch(/^HTTP\/1\.1 4\d\d /);
+  socket.destroy();
+  expect((await fetch(`${url}/healthz`)).status).toBe(200);
+});
+
 test("a connection that sends rubbish is closed and the next one is served", async () => {
   const socket = connectSocket(Number(edge.address.split(":")[1]), "127.0.0.1");
   socket.on("error", () => undefined).resume();

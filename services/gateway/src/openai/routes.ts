@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { GatewayConfig } from "../config.ts";
 import { callOptions } from "../forward.ts";
+import { pathOf } from "../path.ts";
 import { answerChat, streamChat } from "./answer-chat.ts";
 import { answerCompletion, streamCompletion } from "./answer-completion.ts";
 import { readChatRequest } from "./chat.ts";
@@ -30,7 +31,7 @@ const COMPLETION = "/v1/completions";
 export function openAiRoutes({ backends: addresses, maxRequestBytes }: Pick<GatewayConfig, "backends" | "maxRequestBytes">): OpenAiRoutes {
   const backends = openAiBackends(addresses);
   return (request, response) => {
-    const path = decodeURI(new URL(request.url ?? "/", "http://gateway").pathname);
+    const path = pathOf(request.url);
     const gone = new AbortController();
     response.on("close", () => gone.abort());
     const id = headerOf(request, "x-request-id") ?? `req_${randomUUID()}`;

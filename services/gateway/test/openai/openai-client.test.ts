@@ -255,6 +255,8 @@ describe("what cannot be is refused by name", () => {
     const away = await fetch(`${system.url}/v1/embeddings`);
     expect([away.status, await away.json()]).toEqual([404, { error: expect.objectContaining({ code: "unknown_url", type: "invalid_request_error", param: null }) as unknown }]);
     expect((await fetch(`${system.url}/v1/completions`)).status).toBe(405);
+    expect((await fetch(`${system.url}/v1/models/%zz`)).status).toBe(404);
+    expect((await fetch(`${system.url}/v1/models/models%2Fdemo`)).status).toBe(200);
     const broken = await post("/v1/completions", "{");
     expect(broken.headers.get("x-request-id")).toBe("r7");
     expect([broken.status, await broken.json()]).toEqual([400, { error: expect.objectContaining({ code: "invalid_json" }) as unknown }]);
