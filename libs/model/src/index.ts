@@ -12,7 +12,7 @@ export { greedy, mostLogprobs, type SamplingParams } from "./sampling/params.ts"
 export { engineDefaults, openEngine } from "./client/open-engine.ts";
 export { type ModelConfig, readModelConfig } from "./config/model-config.ts";
 export { describeModel } from "./graph/describe-model.ts";
-export { type ModelSource, readModelSource } from "./graph/model-source.ts";
+export { type ExecutionProvider, executionProviders, type ModelSource, readModelSource } from "./graph/model-source.ts";
 export { hookTable, residualPoint } from "./hooks/hook-name.ts";
 export { checkSampling } from "./sampling/sampler.ts";
 export { bitsOf, type Quantisation, type QuantisedPrecision } from "./quantisation/format.ts";

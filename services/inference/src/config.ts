@@ -1,6 +1,6 @@
 import { basename, resolve } from "node:path";
 import { availableParallelism } from "node:os";
-import type { EnginePrecision } from "@mistral-sae/model";
+import { type EnginePrecision, type ExecutionProvider, executionProviders } from "@mistral-sae/model";
 import { InputError } from "@mistral-sae/tensor";
 import { enginePrecisions } from "./models/precision.ts";
 
@@ -39,6 +39,10 @@ export interface InferenceConfig {
   readonly cacheMib: number;
   /** Whether prompts share the keys and values that earlier ones have left, within `cacheMib`. */
   readonly prefixCache: boolean;
+  /** Execution provider of onnxruntime that models run on. */
+  readonly provider: ExecutionProvider;
+  /** Tokens that one run of a model may decode; default the provider's. */
+  readonly decodeSteps?: number | undefined;
   /** Longest context offered, whatever the model allows. */
   readonly maxContext: number;
   /** Deaths of an engine in ten minutes after which its model is left FAILED. */
@@ -59,6 +63,7 @@ export const inferenceDefaults: InferenceConfig = {
   maxCalls: 64,
   cacheMib: 1024,
   prefixCache: true,
+  provider: "cpu",
   maxContext: 4096,
   maxRestarts: 5,
   restartDelayMs: 1000,
@@ -82,6 +87,8 @@ export function readConfig(env: Environment): InferenceConfig {
     maxCalls: count("MISTRAL_SAE_INFERENCE_MAX_CALLS", inferenceDefaults.maxCalls),
     cacheMib: count("MISTRAL_SAE_INFERENCE_CACHE_MIB", inferenceDefaults.cacheMib),
     prefixCache: onOff(env, "MISTRAL_SAE_INFERENCE_PREFIX_CACHE", inferenceDefaults.prefixCache),
+    provider: readProvider(env),
+    ...(env["MISTRAL_SAE_INFERENCE_DECODE_STEPS"] === undefined ? {} : { decodeSteps: count("MISTRAL_SAE_INFERENCE_DECODE_STEPS", 1) }),
     maxContext: count("MISTRAL_SAE_INFERENCE_MAX_CONTEXT", inferenceDefaults.maxContext),
     maxRestarts: count("MISTRAL_SAE_INFERENCE_MAX_RESTARTS", inferenceDefaults.maxRestarts),
     restartDelayMs: count("MISTRAL_SAE_INFERENCE_RESTART_DELAY_MS", inferenceDefaults.restartDelayMs),
@@ -96,6 +103,15 @@ function positiveInteger(env: Environment, name: string, fallback: number): numb
     throw new InputError(`${name} is no count`, { field: name, got: text, wanted: "a whole number of at least 1" });
   }
   return value;
+}
+
+function readProvider(env: Environment): ExecutionProvider {
+  const name = "MISTRAL_SAE_INFERENCE_PROVIDER";
+  const text = env[name];
+  if (text === undefined || text === "") return inferenceDefaults.provider;
+  const provider = executionProviders.find((known) => known === text);
+  if (provider === undefined) throw new InputError(`${name} is no execution provider`, { field: name, got: text, wanted: executionProviders.join(", ") });
+  return provider;
 }
 
 function onOff(env: Environment, name: string, fallback: boolean): boolean {

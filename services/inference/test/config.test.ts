@@ -21,7 +21,12 @@ describe("the configuration", () => {
     expect(quantisedDir).toBe("/cache");
   });
 
+  it("reads the execution provider and the tokens of one run", () => {
+    expect(readConfig({ MISTRAL_SAE_INFERENCE_PROVIDER: "cuda", MISTRAL_SAE_INFERENCE_DECODE_STEPS: "16" })).toMatchObject({ provider: "cuda", decodeSteps: 16 });
+  });
+
   it("names the variable that is wrong", () => {
+    expect(() => readConfig({ MISTRAL_SAE_INFERENCE_PROVIDER: "tpu" })).toThrow(/MISTRAL_SAE_INFERENCE_PROVIDER.*got tpu, wanted cpu, cuda, webgpu/);
     expect(() => readConfig({ MISTRAL_SAE_THREADS: "two" })).toThrow(/MISTRAL_SAE_THREADS.*got two, wanted a whole number/);
     expect(() => readConfig({ MISTRAL_SAE_MODELS: "Demo!=/a" })).toThrow(/MISTRAL_SAE_MODELS.*got Demo!, wanted id=folder/);
   });

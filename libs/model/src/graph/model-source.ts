@@ -19,8 +19,10 @@ export interface ModelSource {
   readonly provider: ExecutionProvider;
 }
 
-/** An execution provider of onnxruntime. */
-export type ExecutionProvider = "cpu" | "cuda" | "webgpu";
+/** The execution providers of onnxruntime that models run on. */
+export const executionProviders = ["cpu", "cuda", "webgpu"] as const;
+
+export type ExecutionProvider = (typeof executionProviders)[number];
 
 /** Reads a model folder, in the Hugging Face layout or in Mistral's own. Throws InputError when it is not a model that can be run. */
 export async function readModelSource(modelDir: string, maxContext = defaultMaxContext, provider: ExecutionProvider = "cpu"): Promise<ModelSource> {

@@ -1,4 +1,4 @@
-import type { DecodeRow, Engine, Tap, Trace } from "@mistral-sae/model";
+import type { DecodeRow, Engine, StepResult, Tap, Trace } from "@mistral-sae/model";
 import type { Seat } from "./seat.ts";
 import { distinct, StepRows, tapKey, traceKey } from "./step-rows.ts";
 import type { VariantRun } from "./variant-run.ts";
@@ -43,10 +43,15 @@ export class DecodeBatch {
     return this.#rows.length;
   }
 
-  /** Decodes one token of every row and hands out what came of it. `failed` ends a generation that has none. */
+  /** Decodes every row, one token or as many as a run of the engine makes, and hands out what came of it. `failed` ends a generation that has none. */
   async run(failed: (seat: Seat, error: Error) => void): Promise<void> {
-    const { taps, traces } = this.#observed();
-    const result = await this.#engine.decode(this.#rows, { taps, traces });
+    const observed = this.#observed();
+    const steps = Math.min(this.#engine.info.decodeSteps, ...this.#variants.map(({ remaining }) => remaining));
+    const results = steps > 1 ? await this.#engine.decodeRun(this.#rows, steps, observed) : [await this.#engine.decode(this.#rows, observed)];
+    for (const result of results) this.#hand(result, observed, failed);
+  }
+
+  #hand(result: StepResult, { taps, traces }: Observed, failed: (seat: Seat, error: Error) => void): void {
     const rows = new StepRows(result, this.#engine.info.dModel, taps, traces);
     for (const { row, message } of result.faults) {
       const seat = this.#owners[row];
@@ -54,12 +59,12 @@ export class DecodeBatch {
     }
     for (const [i, variant] of this.#variants.entries()) {
       const seat = this.#owners[i];
-      // Whoever left while the step ran has given its slot back.
-      if (seat?.state === "decoding" && variant.slot === this.#rows[i]?.slot) seat.generation.stepped(variant, i, rows);
+      // Whoever left while the step ran has given its slot back; who ended within a run has no use for what followed.
+      if (seat?.state === "decoding" && variant.slot === this.#rows[i]?.slot && seat.generation.needs(variant)) seat.generation.stepped(variant, i, rows);
     }
   }
 
-  #observed(): { readonly taps: readonly Tap[]; readonly traces: readonly Trace[] } {
+  #observed(): Observed {
     if (this.seats.every(({ generation }) => generation.stepTaps.length === 0 && generation.stepTraces.length === 0)) return nothing;
     return {
       taps: distinct(
@@ -74,4 +79,10 @@ export class DecodeBatch {
   }
 }
 
-const nothing = { taps: [], traces: [] } as const;
+/** What a step reads beside its tokens. */
+interface Observed {
+  readonly taps: readonly Tap[];
+  readonly traces: readonly Trace[];
+}
+
+const nothing: Observed = { taps: [], traces: [] };

@@ -69,6 +69,11 @@ export class VariantRun {
     return this.#chosen;
   }
 
+  /** Tokens that it may still generate. */
+  get remaining(): number {
+    return this.#params.maxTokens - this.#chosen;
+  }
+
   /** The token chosen last, which the model reads next. */
   get pending(): number {
     return this.#ids.at(-1) ?? 0;

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { type Engine, type EnginePrecision, openEngine, type OpenEngineOptions } from "@mistral-sae/model";
+import { type Engine, type EnginePrecision, type ExecutionProvider, openEngine, type OpenEngineOptions } from "@mistral-sae/model";
 import { unavailable } from "@mistral-sae/rpc";
 import { loadTokenizer, type Tokenizer } from "@mistral-sae/tokenizer";
 import { type GenerationDefaults, readGenerationDefaults } from "../generation/defaults.ts";
@@ -16,6 +16,8 @@ export interface LoadLimits {
   readonly maxCalls: number;
   readonly cacheMib: number;
   readonly maxContext: number;
+  readonly provider: ExecutionProvider;
+  readonly decodeSteps?: number | undefined;
   readonly prefixCache: boolean;
   /** Folder that the service owns. */
   readonly data: string;
@@ -65,6 +67,8 @@ export async function openModel(name: string, folder: string, limits: LoadLimits
     threads: limits.threads,
     maxBatchRows: limits.maxBatchRows,
     maxContext: limits.maxContext,
+    provider: limits.provider,
+    ...(limits.decodeSteps === undefined ? {} : { decodeSteps: limits.decodeSteps }),
     cacheBytes: limits.cacheMib * 2 ** 20,
     quantisedDir: limits.quantisedDir ?? join(limits.data, "quantised"),
     ...(precision === undefined ? {} : { precision }),
