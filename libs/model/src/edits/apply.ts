@@ -1,4 +1,6 @@
 import type { Batch } from "../runtime/batch.ts";
+import type { Asked } from "../sae/membership.ts";
+import type { SaeRuntime } from "../sae/sae-runtime.ts";
 import type { SequenceEdits } from "./compiled.ts";
 import type { FeatureGroup } from "./feature-group.ts";
 import { gatherRows, probesAt, readProbes } from "./probes.ts";
@@ -7,8 +9,8 @@ import type { VectorStep } from "./steps.ts";
 
 /**
  * Applies the edits that a batch's sequences have at a residual point to its rows [B, S, d], in place, each sequence's
- * in the order of its list. Rows that no edit selects are not written. Only rows whose whole code is needed are
- * gathered and encoded, those of one SAE together; for the others nothing is allocated.
+ * in the order of its list. Rows that no edit selects are not written. Only rows of which more than single features
+ * must be known are gathered and encoded, those of one SAE together; for the others nothing is allocated.
  */
 export async function applyEdits(point: number, batch: Batch, x: Float32Array, d: number): Promise<void> {
   if (probesAt(point, batch)) await readProbes(point, batch, x, d);
@@ -16,12 +18,13 @@ export async function applyEdits(point: number, batch: Batch, x: Float32Array, d
   for (const edits of batch.edits) rounds = Math.max(rounds, edits?.compiled.steps.get(point)?.length ?? 0);
   for (let round = 0; round < rounds; round++) {
     const waiting = applyRound(point, round, batch, x, d);
-    if (waiting !== undefined) await applyByCode(waiting, x, d);
+    if (waiting !== undefined) await applyWaiting(waiting, x, d);
   }
 }
 
-/** A row that a feature group edits by its whole code. */
+/** A row that a feature group edits by its whole code, or by what TopK keeps of it. */
 interface WaitingRow {
+  readonly by: "code" | "kept";
   readonly group: FeatureGroup;
   readonly edits: SequenceEdits;
   readonly position: number;
@@ -40,8 +43,12 @@ function applyRound(point: number, round: number, batch: Batch, x: Float32Array,
       const position = batch.past[b]! + s;
       const token = batch.tokens[b * batch.steps + s]!;
       const at = (b * batch.steps + s) * d;
-      if (step.kind === "vector") applyVector(step, edits, position, token, x, at);
-      else if (!step.editByColumns(edits, position, token, x, at)) (waiting ??= []).push({ group: step, edits, position, token, at });
+      if (step.kind === "vector") {
+        applyVector(step, edits, position, token, x, at);
+        continue;
+      }
+      const by = step.editByColumns(edits, position, token, x, at);
+      if (by !== "done") (waiting ??= []).push({ by, group: step, edits, position, token, at });
     }
   }
   return waiting;
@@ -54,10 +61,25 @@ function applyVector(step: VectorStep, edits: SequenceEdits, position: number, t
   else if (verdict === "off") edits.recordOff(index, position);
 }
 
-async function applyByCode(waiting: readonly WaitingRow[], x: Float32Array, d: number): Promise<void> {
+async function applyWaiting(waiting: readonly WaitingRow[], x: Float32Array, d: number): Promise<void> {
   for (const sae of new Set(waiting.map(({ group }) => group.sae))) {
-    const rows = waiting.filter(({ group }) => group.sae === sae);
-    const encoded = await sae.encode(gatherRows(x, rows.map(({ at }) => at), d), rows.length);
-    for (const [r, { group, edits, position, token, at }] of rows.entries()) group.editByCode(encoded, r, edits, position, token, x, at);
+    const own = waiting.filter(({ group }) => group.sae === sae);
+    const byCode = own.filter(({ by }) => by === "code");
+    const byKept = own.filter(({ by }) => by === "kept");
+    if (byCode.length > 0) await applyByCode(sae, byCode, x, d);
+    if (byKept.length > 0) await applyByKept(sae, byKept, x, d);
   }
+}
+
+async function applyByCode(sae: SaeRuntime, rows: readonly WaitingRow[], x: Float32Array, d: number): Promise<void> {
+  const encoded = await sae.encode(gatherRows(x, rows.map(({ at }) => at), d), rows.length);
+  for (const [r, { group, edits, position, token, at }] of rows.entries()) group.editByCode(encoded, r, edits, position, token, x, at);
+}
+
+async function applyByKept(sae: SaeRuntime, rows: readonly WaitingRow[], x: Float32Array, d: number): Promise<void> {
+  const asked: Asked[] = [];
+  for (const [r, { group, edits, position, token, at }] of rows.entries()) group.ask(r, asked, edits, position, token, x, at);
+  const kept = await sae.keeps(gatherRows(x, rows.map(({ at }) => at), d), rows.length, asked);
+  let answer = 0;
+  for (const { group, edits, position, token, at } of rows) answer = group.editByKept(kept, answer, edits, position, token, x, at);
 }

@@ -1,5 +1,6 @@
 import { rowBounds, type SparseRows } from "@mistral-sae/tensor";
 import { activationIn, addScaled, type Encoded, type SaeRuntime } from "../sae/sae-runtime.ts";
+import type { Asked } from "../sae/membership.ts";
 import type { SequenceEdits } from "./compiled.ts";
 import type { FeatureEdit } from "./edit.ts";
 import { type ActivationFormula, readsActivation } from "./feature-formulas.ts";
@@ -47,15 +48,41 @@ export class FeatureGroup {
   }
 
   /**
-   * Edits the row x[at, at + d) by the edited features' own columns of the encoder. Returns false, having done nothing,
-   * where the row's whole code is needed: an edit drops the error term, or a topk SAE may have left a feature out.
+   * Edits the row x[at, at + d) by the edited features' own columns of the encoder. Where they do not tell enough, says
+   * what does, having done nothing: the row's whole code where an edit drops the error term, or which of the features
+   * a topk SAE keeps.
    */
-  editByColumns(edits: SequenceEdits, position: number, token: number, x: Float32Array, at: number): boolean {
+  editByColumns(edits: SequenceEdits, position: number, token: number, x: Float32Array, at: number): "done" | "code" | "kept" {
     if (!this.#applies(edits, position, token)) {
       this.#recordOff(edits, position, token);
-      return true;
+      return "done";
     }
-    const { reader, sae } = this.sae;
+    if (!this.#read(edits, position, token, x, at)) return "code";
+    if (this.sae.sae.kind === "topk") for (const activation of this.#from) if (activation > 0) return "kept";
+    this.#change(edits, position, token, this.sae.reader.scale, undefined);
+    this.#addChanges(x, at, this.sae.reader.scale);
+    return "done";
+  }
+
+  /** Adds the features of the row x[at, at + d) of which it must be known whether TopK keeps them; `row` names it there. */
+  ask(row: number, asked: Asked[], edits: SequenceEdits, position: number, token: number, x: Float32Array, at: number): void {
+    this.#read(edits, position, token, x, at);
+    for (const [column, activation] of this.#from.entries()) if (activation > 0) asked.push({ row, feature: this.#features[column]!, activation });
+  }
+
+  /** Edits the row x[at, at + d); the answers to {@link ask} begin at `kept[first]`. Returns where the next row's do. */
+  editByKept(kept: Uint8Array, first: number, edits: SequenceEdits, position: number, token: number, x: Float32Array, at: number): number {
+    this.#read(edits, position, token, x, at);
+    let answer = first;
+    for (const [column, activation] of this.#from.entries()) if (activation > 0 && kept[answer++] === 0) this.#from[column] = 0;
+    this.#change(edits, position, token, this.sae.reader.scale, undefined);
+    this.#addChanges(x, at, this.sae.reader.scale);
+    return answer;
+  }
+
+  /** Reads the features that edits apply to, as if TopK kept them; false where an edit drops the error term. */
+  #read(edits: SequenceEdits, position: number, token: number, x: Float32Array, at: number): boolean {
+    const { reader } = this.sae;
     for (const index of this.#reconstruct) if (edits.verdict(index, position, token) === "apply") return false;
     this.#from.fill(Number.NaN);
     reader.take(x, at);
@@ -69,10 +96,7 @@ export class FeatureGroup {
       const alone = this.#columns.indexOf(column) === this.#columns.lastIndexOf(column);
       const reads = !alone || readsActivation(edit, factorAt(edit, position, edits.promptLength));
       this.#from[column] = reads ? reader.activation(feature) : 0;
-      if (sae.kind === "topk" && this.#from[column]! > 0) return false;
     }
-    this.#change(edits, position, token, reader.scale, undefined);
-    this.#addChanges(x, at, reader.scale);
     return true;
   }
 

@@ -1,14 +1,16 @@
 import type { Batch } from "../runtime/batch.ts";
-import { activationIn, type SaeRuntime } from "../sae/sae-runtime.ts";
+import type { SaeRuntime } from "../sae/sae-runtime.ts";
 import type { SequenceEdits } from "./compiled.ts";
 
-/** A row whose whole code a probe waits for. */
+/** A row of which a probe must know whether TopK keeps its feature. */
 interface ProbedRow {
   readonly sae: SaeRuntime;
   readonly edits: SequenceEdits;
   readonly probe: number;
   readonly position: number;
   readonly at: number;
+  /** What the feature is if it is kept. */
+  readonly activation: number;
 }
 
 /** Whether conditions of a batch's sequences look at a point. */
@@ -38,13 +40,13 @@ export async function readProbes(point: number, batch: Batch, x: Float32Array, d
         sae.reader.take(x, at);
         const activation = sae.reader.activation(feature);
         if (sae.sae.kind !== "topk" || activation === 0) edits.note(probe, position, activation);
-        else if (thresholds.some((threshold) => threshold >= 0 && threshold <= activation)) waiting.push({ sae, edits, probe, position, at });
+        else if (thresholds.some((threshold) => threshold >= 0 && threshold <= activation)) waiting.push({ sae, edits, probe, position, at, activation });
         // Kept or left out by TopK, it lies on the same side of every threshold.
         else edits.note(probe, position, 0);
       }
     }
   }
-  while (waiting.length > 0) await readCodes(waiting, x, d);
+  while (waiting.length > 0) await readKept(waiting, x, d);
   for (let b = 0; b < batch.size; b++) {
     const edits = batch.edits[b];
     if (edits === undefined) continue;
@@ -52,16 +54,15 @@ export async function readProbes(point: number, batch: Batch, x: Float32Array, d
   }
 }
 
-/** Takes the rows of one SAE out of `waiting`: each row is encoded once, whatever is asked of it. */
-async function readCodes(waiting: ProbedRow[], x: Float32Array, d: number): Promise<void> {
+/** Takes the rows of one SAE out of `waiting`: each row is looked at once, whatever is asked of it. */
+async function readKept(waiting: ProbedRow[], x: Float32Array, d: number): Promise<void> {
   const { sae } = waiting[0]!;
   const own = waiting.filter((row) => row.sae === sae);
   waiting.splice(0, waiting.length, ...waiting.filter((row) => row.sae !== sae));
   const places = [...new Set(own.map(({ at }) => at))];
-  const { code } = await sae.encode(gatherRows(x, places, d), places.length);
-  for (const { edits, probe, position, at } of own) {
-    edits.note(probe, position, activationIn(code, places.indexOf(at), edits.compiled.probes[probe]!.feature));
-  }
+  const asked = own.map(({ edits, probe, at, activation }) => ({ row: places.indexOf(at), feature: edits.compiled.probes[probe]!.feature, activation }));
+  const kept = await sae.keeps(gatherRows(x, places, d), places.length, asked);
+  for (const [i, { edits, probe, position, activation }] of own.entries()) edits.note(probe, position, kept[i] === 1 ? activation : 0);
 }
 
 /** The rows x[at, at + d) of some places, [places, d]. */

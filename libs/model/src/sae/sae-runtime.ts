@@ -4,6 +4,7 @@ import { canonicalSae, rowNorms, type CanonicalSae } from "./canonical.ts";
 import type { EncoderSessions } from "./encoder-session.ts";
 import { FeatureReader } from "./feature-reader.ts";
 import type { LoadedSae } from "./loaded-sae.ts";
+import { type Asked, keeps } from "./membership.ts";
 import { normalise, type NormalisedRows } from "./normalise.ts";
 import { codesOfDense, codesOfTopK, joinCodes } from "./sparse-builder.ts";
 
@@ -55,6 +56,11 @@ export class SaeRuntime {
     }
     if (parts.length === 0) parts.push({ nTokens: 0, k: keep, dSae, indices: new Uint32Array(), values: new Float32Array() });
     return { code: joinCodes(parts), input };
+  }
+
+  /** Whether TopK keeps features of residual rows [n, dIn], 1 or 0; topk SAEs only. */
+  async keeps(rows: Float32Array, n: number, asked: readonly Asked[]): Promise<Uint8Array> {
+    return await keeps(this.sae, this.#sessions, rows, n, asked);
   }
 
   /** W_decᵀ · code + b_dec of each row, in normalised space, [nTokens, dIn]. */
