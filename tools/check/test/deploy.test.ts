@@ -20,6 +20,7 @@ if (kubectl && !kubeconform) console.log("skipped: kubeconform or go is not inst
 interface Container {
   readonly name: string;
   readonly image: string;
+  readonly env?: readonly { readonly name: string; readonly value?: string }[];
   readonly startupProbe?: object;
   readonly readinessProbe?: object;
   readonly livenessProbe?: object;
@@ -49,10 +50,11 @@ function render(overlay: string): readonly Manifest[] {
 
 it("has a Dockerfile for every service, each running that service as a plain user", async () => {
   const files = await readdir(join(root, "deploy", "images"));
-  expect(files.toSorted()).toEqual(services.map((service) => `${service}.Dockerfile`).toSorted());
-  for (const service of services) {
-    const text = await readFile(join(root, "deploy", "images", `${service}.Dockerfile`), "utf8");
-    expect(text).toContain(`CMD ["node", "services/${service}/src/main.ts"]`);
+  const images = [...services, "inference-cuda"];
+  expect(files.toSorted()).toEqual(images.map((image) => `${image}.Dockerfile`).toSorted());
+  for (const image of images) {
+    const text = await readFile(join(root, "deploy", "images", `${image}.Dockerfile`), "utf8");
+    expect(text).toContain(`CMD ["node", "services/${image.replace("-cuda", "")}/src/main.ts"]`);
     expect(text).toContain("USER 65532:65532");
   }
 });
@@ -90,6 +92,12 @@ it.skipIf(!kubectl)("puts inference and training, and nothing else, on the GPU n
     expect(spec?.template?.spec.nodeSelector).toEqual({ "nvidia.com/gpu.present": "true" });
     expect(spec?.template?.spec.tolerations).toHaveLength(1);
   }
+});
+
+it.skipIf(!kubectl)("runs inference there on CUDA, with the image that carries it", () => {
+  const [container] = render("gpu").find(({ metadata }) => metadata.name === "inference")?.spec?.template?.spec.containers ?? [];
+  expect(container?.image).toMatch(/^mistral-sae\/inference-cuda:/);
+  expect(container?.env).toContainEqual({ name: "MISTRAL_SAE_INFERENCE_PROVIDER", value: "cuda" });
 });
 
 describe.skipIf(!kubectl || !kubeconform)("against the schemas of a Kubernetes release", () => {
