@@ -95,7 +95,7 @@ it.skipIf(!kubectl)("puts inference and training, and nothing else, on the GPU n
 });
 
 it.skipIf(!kubectl)("runs inference there on CUDA, with the image that carries it", () => {
-  const [container] = render("gpu").find(({ metadata }) => metadata.name === "inference")?.spec?.template?.spec.containers ?? [];
+  const [container] = render("gpu").find(({ kind, metadata }) => kind === "StatefulSet" && metadata.name === "inference")?.spec?.template?.spec.containers ?? [];
   expect(container?.image).toMatch(/^mistral-sae\/inference-cuda:/);
   expect(container?.env).toContainEqual({ name: "MISTRAL_SAE_INFERENCE_PROVIDER", value: "cuda" });
 });
