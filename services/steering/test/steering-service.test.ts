@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { SteeringMethod, StrengthUnit } from "@mistral-sae/contracts/mistral_sae/common/v1/intervention";
+import { Comparison, ConditionAction, SteeringMethod, StrengthUnit } from "@mistral-sae/contracts/mistral_sae/common/v1/intervention";
 import { OperationService } from "@mistral-sae/contracts/mistral_sae/operations/v1/operation";
 import { type ResolvedQuery, SteeringService } from "@mistral-sae/contracts/mistral_sae/steering/v1/steering";
 import { type Client, Code, createClient, type RunningServer, startServer } from "@mistral-sae/rpc";
@@ -99,6 +99,18 @@ describe("Steer", () => {
     ).rejects.toMatchObject({ reason: "STEERING_FIELD_NOT_APPLICABLE" });
   });
 
+  test("passes conditions on, of interventions and of presets", async () => {
+    const condition = { feature: { sae, featureIndex: 0 }, comparison: Comparison.GREATER, threshold: 1e6 };
+    const { texts, applied } = await steer({ variants: [{ variantId: "king", interventions: [{ ...add(0, 0.5), conditions: [condition] }] }] });
+    expect(applied.get("king")).toEqual([0, 0]);
+    expect(texts.get("king")).toBe(texts.get("baseline"));
+    const abort = { ...condition, threshold: 0, comparison: Comparison.GREATER_EQUAL, action: ConditionAction.ABORT };
+    await steering.createSteeringPreset({ steeringPresetId: "ends", steeringPreset: { displayName: "Ends", interventions: [{ ...add(0, 0.5), conditions: [abort] }] } });
+    const ended = await steer({ variants: [{ variantId: "v", interventions: [{ target: { case: "preset", value: "steeringPresets/ends" } }] }] });
+    expect(ended.texts.get("v")).toBeUndefined();
+    await steering.deleteSteeringPreset({ name: "steeringPresets/ends" });
+  });
+
   test("refuses no variants, empty ones, names twice and a variant named like the baseline", async () => {
     const interventions = [add(0, 0.3)];
     for (const variants of [[], [{ variantId: "a" }], [{ variantId: "", interventions }], [{ variantId: "a", interventions }, { variantId: "a", interventions }], [{ variantId: "baseline", interventions }]]) {
@@ -176,6 +188,9 @@ describe("the other calls", () => {
     expect(strong?.meanNll).toBeGreaterThan(baseline?.meanNll ?? Infinity);
     expect(strong?.text).toContain("king");
     expect(points.every(({ featureActivation }) => featureActivation !== undefined)).toBe(true);
+    const neutral = [];
+    for await (const { point } of steering.sweepSteering({ prompt, sampling, intervention: add(0, 1), strengths: [0, 0.6] })) if (point !== undefined) neutral.push(point);
+    expect(neutral.map(({ strength, text }) => [strength, text])).toEqual([[0, baseline?.text], [0, baseline?.text], [0.6, strong?.text]]);
     await expect(steering.sweepSteering({ prompt, strengths: [1] })[Symbol.asyncIterator]().next()).rejects.toMatchObject({ violations: [{ field: "intervention" }] });
   });
 
