@@ -37,8 +37,8 @@ export interface SoakReport {
   readonly cachedTokens: number;
   /** The service's load when all had ended. */
   readonly load: Load | undefined;
-  /** Resident memory, MiB, median of the first and of the last third. */
-  readonly rssMib: readonly [number, number];
+  /** Resident memory, MiB: medians of the three thirds. In the first one heaps and arenas find their size. */
+  readonly rssMib: readonly [number, number, number];
   readonly seconds: number;
 }
 
@@ -100,7 +100,7 @@ export async function soak({ requests, seed, concurrency, cacheMib, progress = (
       faults,
       ends,
       load,
-      rssMib: [median(rss.slice(0, third)), median(rss.slice(-third))],
+      rssMib: [median(rss.slice(0, third)), median(rss.slice(third, 2 * third)), median(rss.slice(-third))],
       seconds: (performance.now() - began) / 1000,
     };
   } finally {
