@@ -29,6 +29,17 @@ export function packSequences(sequences: readonly Sequence[], indices: Uint32Arr
   return edits.some((list) => list !== undefined) ? { tokens, offsets, edits } : { tokens, offsets };
 }
 
+/** The rows wanted of a batch's sequences in one piece, as its tokens lie; all of a sequence that has no entry. */
+export function packMasks(rows: readonly (Uint8Array | undefined)[], offsets: Uint32Array, indices: Uint32Array): Uint8Array {
+  const packed = new Uint8Array(offsets[indices.length]!);
+  for (const [i, index] of indices.entries()) {
+    const own = rows[index];
+    if (own === undefined) packed.fill(1, offsets[i], offsets[i + 1]);
+    else packed.set(own, offsets[i]);
+  }
+  return packed;
+}
+
 /**
  * Copies edits so that posting them clones their arrays and nothing around them: a view would take its whole buffer
  * along. What several sequences share stays shared.

@@ -2,18 +2,19 @@ import { packSparse } from "@mistral-sae/tensor";
 import { residualPoint } from "../hooks/hook-name.ts";
 import { countRows, packRows } from "../runtime/batch.ts";
 import type { ModelRuntime } from "../runtime/model-runtime.ts";
+import { readOffsets, readRows } from "../runtime/read-rows.ts";
 import type { CommandHandlers } from "../worker/protocol.ts";
 import { proofsOf, unpackSequences } from "./sequences.ts";
 
 /** Commands that run sequences as far as a hook. */
 export function forwardCommands(runtime: ModelRuntime): Pick<CommandHandlers, "forward" | "encode" | "encodeRows"> {
   return {
-    async forward({ batch: packed, taps }) {
+    async forward({ batch: packed, taps, reading }) {
       const batch = unpackSequences(runtime, packed);
       const sites = runtime.sites(taps);
       const to = sites.reduce((deepest, { site }) => Math.max(deepest, site.point), 0);
       const { taps: read } = await runtime.pass(batch, to, sites);
-      return { residuals: read.map((x, i) => packRows(batch, x, sites[i]!.site.width)), proofs: proofsOf(batch.edits) };
+      return { residuals: read.map((x, i) => readRows(batch, x, sites[i]!.site.width, reading)), offsets: readOffsets(batch, reading), proofs: proofsOf(batch.edits) };
     },
 
     async encode({ sae: name, hook, batch: packed, format }) {

@@ -1,6 +1,6 @@
 import { DataType, type Tensor } from "@mistral-sae/contracts/mistral_sae/common/v1/tensor";
 import { invalidArgument } from "@mistral-sae/rpc";
-import { bytesFromF32, bytesOf, byteLength, type DType, f32FromBytes, type FloatDType } from "@mistral-sae/tensor";
+import { bf16FromF32, bytesFromF32, bytesOf, byteLength, type DType, f16FromF32, f32FromBytes, type FloatDType } from "@mistral-sae/tensor";
 
 const DTYPES: Readonly<Record<number, DType>> = {
   [DataType.F32]: "F32",
@@ -35,6 +35,28 @@ const NUMBERS: Readonly<Record<ResidualDType, DataType>> = { F32: DataType.F32, 
 /** Values as a Tensor message: F32 is a view of `values`, the half types are new memory. */
 export function floatTensor(values: Float32Array, shape: number[], dtype: ResidualDType = "F32"): TensorFields {
   return { dtype: NUMBERS[dtype], shape, data: onArrayBuffer(bytesFromF32(dtype, values)) };
+}
+
+/** Writes rows as Tensor messages, one after another: each is valid until the next is written. */
+export class TensorWriter {
+  readonly #dtype: ResidualDType;
+  #bits = new Uint16Array();
+
+  constructor(dtype: ResidualDType) {
+    this.#dtype = dtype;
+  }
+
+  /** [rows, width]. */
+  rows(values: Float32Array, width: number): TensorFields {
+    return { dtype: NUMBERS[this.#dtype], shape: [values.length / width, width], data: onArrayBuffer(bytesOf(this.#converted(values))) };
+  }
+
+  #converted(values: Float32Array): ArrayBufferView {
+    if (this.#dtype === "F32") return values;
+    if (this.#bits.length < values.length) this.#bits = new Uint16Array(values.length);
+    const bits = this.#bits.subarray(0, values.length);
+    return this.#dtype === "F16" ? f16FromF32(values, bits) : bf16FromF32(values, bits);
+  }
 }
 
 /** Ids as a U32 Tensor message, a view of `values`. */
