@@ -5,15 +5,16 @@ python to_onnx.py MODEL_FOLDER OUT_FOLDER f32|q4
 import json
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 
 import onnx
-from onnxruntime_genai.models.builder import create_model
 
 folder, out, precision = sys.argv[1:4]
 with tempfile.TemporaryDirectory() as cache:
-    create_model(None, folder, f"{out}/onnx", {"f32": "fp32", "q4": "int4"}[precision], "cpu", cache)
+    builder = [sys.executable, "-m", "onnxruntime_genai.models.builder", "-i", folder, "-o", f"{out}/onnx", "-c", cache, "-e", "cpu", "-p", {"f32": "fp32", "q4": "int4"}[precision]]
+    subprocess.run(builder, check=True)
 # transformers.js reads the widths of the caches off the graph, where the builder writes a name.
 file = f"{out}/onnx/model.onnx"
 model = onnx.load(file, load_external_data=False)
