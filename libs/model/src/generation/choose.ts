@@ -8,21 +8,19 @@ import type { Slot } from "./slot.ts";
 const noTop: TopLogprobs = { tokens: new Uint32Array(), logprobs: new Float32Array() };
 
 /**
- * Chooses the next token of each slot from its last residual row, in one run of the head. Rows whose logits are not
+ * Chooses the next token of each slot from its logits, [dVocab]; those that are missing come from the slots' last residual
+ * rows, in one run of the head. Rows whose logits are not
  * finite are told in `faults`, so that they take no other row with them.
  */
 export async function chooseNext(
   runtime: ModelRuntime,
   slots: readonly Slot[],
+  given: readonly (Float32Array | undefined)[],
   klFrom: readonly (number | undefined)[],
   withLogits: boolean,
 ): Promise<Pick<StepResult, "tokens" | "faults" | "logprobs" | "top" | "kl" | "logits">> {
-  const { dModel } = runtime;
-  const { dVocab } = runtime.source.config;
-  const rows = new Float32Array(slots.length * dModel);
-  for (const [i, slot] of slots.entries()) rows.set(slot.last, i * dModel);
-  const logits = await runtime.heads.logits(rows, slots.length);
-  const line = (i: number): Float32Array => logits.subarray(i * dVocab, (i + 1) * dVocab);
+  const lines = await allLogits(runtime, slots, given);
+  const line = (i: number): Float32Array => lines[i]!;
   const tokens = new Uint32Array(slots.length);
   const logprobs = new Float32Array(slots.length).fill(Number.NaN);
   const kl = new Float64Array(slots.length).fill(Number.NaN);
@@ -53,5 +51,26 @@ export async function chooseNext(
     const base = klFrom[i];
     if (base !== undefined) kl[i] = divergence(line(i), line(base));
   }
-  return { tokens, faults, logprobs, top, kl, logits: withLogits ? logits : new Float32Array() };
+  return { tokens, faults, logprobs, top, kl, logits: withLogits ? joinLines(lines) : new Float32Array() };
+}
+
+async function allLogits(runtime: ModelRuntime, slots: readonly Slot[], given: readonly (Float32Array | undefined)[]): Promise<readonly Float32Array[]> {
+  const missing = slots.filter((_, i) => given[i] === undefined);
+  const { dModel } = runtime;
+  const { dVocab } = runtime.source.config;
+  const rows = new Float32Array(missing.length * dModel);
+  for (const [i, slot] of missing.entries()) rows.set(slot.last, i * dModel);
+  const computed = missing.length === 0 ? rows : await runtime.heads.logits(rows, missing.length);
+  let next = 0;
+  return given.map((line) => line ?? computed.subarray(next * dVocab, ++next * dVocab));
+}
+
+function joinLines(lines: readonly Float32Array[]): Float32Array {
+  const joined = new Float32Array(lines.reduce((sum, line) => sum + line.length, 0));
+  let at = 0;
+  for (const line of lines) {
+    joined.set(line, at);
+    at += line.length;
+  }
+  return joined;
 }

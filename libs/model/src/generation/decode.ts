@@ -9,30 +9,33 @@ import { Observer } from "./observer.ts";
 import type { Slot } from "./slot.ts";
 import type { Slots } from "./slots.ts";
 
-/** One decoding step of several slots: one batch for each group of like capacities, one run of the head. */
+/** One decoding step of several slots: one batch for each group of like capacities. */
 export async function decodeStep(runtime: ModelRuntime, slots: Slots, rows: readonly DecodeRow[], report: StepReport): Promise<StepResult> {
   const members = checkRows(runtime, slots, rows);
   const klFrom = rows.map(({ klFrom: base }, i) => (base === undefined ? undefined : indexOfSlot(rows, base, i)));
   const observer = new Observer(runtime, report, rows.length);
+  const { dVocab } = runtime.source.config;
   const fed = rows.map((row, i) => row.token ?? members[i]!.pending);
   const indexOf = new Map(members.map((slot, i) => [slot.cache, i]));
+  const logits = members.map((): Float32Array | undefined => undefined);
   for (const group of runtime.cache.group(members.map((slot) => slot.cache))) {
     const order = group.rows.map((cache) => indexOf.get(cache)!);
     const batch = makeBatch(
       order.map((i) => ({ tokens: Uint32Array.of(fed[i]!), past: members[i]!.cache.length, edits: members[i]!.edits })),
       { kind: "rows", arena: group.arena, first: 0, rows: group.rows },
     );
-    const { resid, taps } = await runtime.pass(batch, runtime.endPoint, observer.sites);
+    const { resid, taps, logits: chosenFrom } = await runtime.passToEnd(batch, observer.sites, true);
     settleCache(batch);
     for (const [b, i] of order.entries()) {
       members[i]!.push(fed[i]!);
       members[i]!.last.set(resid.subarray(b * runtime.dModel, (b + 1) * runtime.dModel));
+      logits[i] = chosenFrom?.subarray(b * dVocab, (b + 1) * dVocab);
     }
     await observer.take(taps, order.map((row, b) => ({ row, at: b, count: 1 })));
   }
   const edited = Uint8Array.from(members, (slot) => slot.edits?.editedAt(slot.cache.length - 1) ?? 0);
   const endedBy = Int32Array.from(members, (slot) => slot.edits?.endedBy ?? -1);
-  return { ...(await chooseNext(runtime, members, klFrom, report.withLogits)), edited, endedBy, ...observer.result() };
+  return { ...(await chooseNext(runtime, members, logits, klFrom, report.withLogits)), edited, endedBy, ...observer.result() };
 }
 
 /** The slots of a step. Throws InputError for one that is unknown, named twice or full. */

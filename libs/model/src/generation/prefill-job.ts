@@ -16,6 +16,8 @@ interface Row {
   slot: Slot | undefined;
   /** Tokens that are cached. */
   done: number;
+  /** [dVocab] after the last token, once it has run; undefined where the head has to be run for it. */
+  logits: Float32Array | undefined;
 }
 
 /**
@@ -37,7 +39,7 @@ export class PrefillJob {
     this.#report = report;
     this.#batchTokens = batchTokens;
     this.#pacer = pacer;
-    this.#rows = planRows(runtime, slots, inputs).map((plan) => ({ plan, slot: undefined, done: 0 }));
+    this.#rows = planRows(runtime, slots, inputs).map((plan) => ({ plan, slot: undefined, done: 0, logits: undefined }));
     this.#observer = new Observer(runtime, report, inputs.length);
   }
 
@@ -119,7 +121,9 @@ export class PrefillJob {
   async #run(batch: Batch, rows: readonly Row[]): Promise<void> {
     const { dModel } = this.#runtime;
     const began = performance.now();
-    const { resid, taps } = await this.#runtime.pass(batch, this.#runtime.endPoint, this.#observer.sites);
+    const ends = rows.some((row, b) => row.done + batch.lengths[b]! === row.plan.tokens.length);
+    const { resid, taps, logits } = await this.#runtime.passToEnd(batch, this.#observer.sites, ends);
+    const { dVocab } = this.#runtime.source.config;
     settleCache(batch);
     this.#pacer.ran(batch.size * batch.steps, performance.now() - began);
     for (const [b, row] of rows.entries()) {
@@ -127,13 +131,14 @@ export class PrefillJob {
       row.done += count;
       const last = (b * batch.steps + count - 1) * dModel;
       row.slot!.last.set(resid.subarray(last, last + dModel));
+      if (finished(row)) row.logits = logits?.subarray(b * dVocab, (b + 1) * dVocab);
     }
     await this.#observer.take(taps, rows.map((row, b) => ({ row: this.#rows.indexOf(row), at: b * batch.steps, count: batch.lengths[b]! })));
   }
 
   async #finish(): Promise<PrefillResult> {
     const members = this.#rows.map((row) => row.slot!);
-    const chosen = await chooseNext(this.#runtime, members, this.#rows.map(({ plan }) => plan.klFromRow), this.#report.withLogits);
+    const chosen = await chooseNext(this.#runtime, members, this.#rows.map((row) => row.logits), this.#rows.map(({ plan }) => plan.klFromRow), this.#report.withLogits);
     const [fault] = chosen.faults;
     if (fault !== undefined) throw new Error(fault.message);
     const edited = Uint8Array.from(this.#rows, ({ plan }) => plan.edits?.editedAt(0) ?? 0);

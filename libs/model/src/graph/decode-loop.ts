@@ -1,12 +1,11 @@
 import { onnxDataTypes } from "../onnx/data-type.ts";
 import { Graph } from "../onnx/graph.ts";
 import { graphHead } from "./head-width.ts";
-import { addAttention, addMlp, attentionType, rmsNorm, settle, type LayerInputs, type Stream } from "./layer.ts";
+import { logitsOf } from "./head.ts";
+import { addAttention, addMlp, attentionType, settle, type LayerInputs, type Stream } from "./layer.ts";
 import type { ModelSource } from "./model-source.ts";
-import { headModule, project } from "./projection.ts";
 import { attentionValue, embed, layerInputs } from "./segment.ts";
 import { addGreedyChoice, addSampledChoice, samplingInputs } from "./token-choice.ts";
-import { weightNames } from "./weight-table.ts";
 
 /**
  * Several decoding steps in one run: an ONNX Loop around the whole model, in which the cache stays where the provider
@@ -44,7 +43,7 @@ export function buildDecodeLoop(source: ModelSource, sampled: boolean): Uint8Arr
   }
   const resid = settle(body, stream);
   const last = body.op("Reshape", [resid, body.int64(-1, dModel)]);
-  const logits = project(body, source, rmsNorm(body, source, last, weightNames.finalNorm), headModule(source));
+  const logits = logitsOf(body, source, last);
   const chosen = sampled ? addSampledChoice(body, logits, step, samplingInputs(outer)) : addGreedyChoice(body, logits);
 
   const one = body.constant("one_int32", "int32", [], Int32Array.of(1));

@@ -4,7 +4,8 @@ import type { ModelSource } from "./model-source.ts";
 import { floatWeight, headModule, project } from "./projection.ts";
 import { weightNames } from "./weight-table.ts";
 
-function logitsOf(g: Graph, source: ModelSource, rows: string): string {
+/** Final norm and unembedding of rows. */
+export function logitsOf(g: Graph, source: ModelSource, rows: string): string {
   return project(g, source, rmsNorm(g, source, rows, weightNames.finalNorm), headModule(source));
 }
 

@@ -1,6 +1,8 @@
+import { lastPoint } from "../hooks/hook-name.ts";
 import { innerHooks, innerName, type InnerHook } from "../hooks/inner-hooks.ts";
 import { onnxDataTypes } from "../onnx/data-type.ts";
 import { Graph } from "../onnx/graph.ts";
+import { logitsOf } from "./head.ts";
 import { graphHead, padRotary } from "./head-width.ts";
 import { addAttention, addMlp, attentionType, publishNewRows, settle, type HalfLayer, type LayerInputs, type PublishInner, type Stream } from "./layer.ts";
 import type { ModelSource } from "./model-source.ts";
@@ -24,8 +26,9 @@ export function attentionLayers(from: number, to: number): readonly [first: numb
  *
  * Inputs: `input_ids` int64 [B, S] when `from` is {@link fromTokens}, else `resid_in` f32 [B, S, D]; where there is
  * attention `seqlens_k` int32 [B] (each row's past + S − 1), `total_sequence_length` int32 scalar (the largest past + S)
- * and the cache of each layer. Outputs: `resid_{p}` f32 [B, S, D] for every point after `from` up to `to`, the new keys
- * and values of each layer, and the values inside layers whose names ({@link innerName}) are in `inner`.
+ * and the cache of each layer; at the end of the model `logit_rows` int64 [R], rows of [B · S]. Outputs: `resid_{p}` f32
+ * [B, S, D] for every point after `from` up to `to`, the new keys and values of each layer, the values inside layers whose
+ * names ({@link innerName}) are in `inner`, and at the end of the model `logits` f32 [R, V].
  */
 export function buildSegment(source: ModelSource, from: number, to: number, inner: ReadonlySet<string> = new Set()): Uint8Array {
   const { dModel } = source.config;
@@ -59,7 +62,14 @@ export function buildSegment(source: ModelSource, from: number, to: number, inne
     if (half > first) publish(half, result.settled);
     stream = result.after;
   }
-  if (to > first) publish(to, settle(g, stream));
+  if (to > first) {
+    const end = settle(g, stream);
+    publish(to, end);
+    if (to === lastPoint(source.config.nLayers)) {
+      const rows = g.op("Gather", [g.op("Reshape", [end, g.int64(-1, dModel)]), g.input("logit_rows", "int64", ["R"])], { axis: 0 });
+      g.output("logits", "float32", ["R", source.config.dVocab], logitsOf(g, source, rows));
+    }
+  }
   return g.modelBytes();
 }
 

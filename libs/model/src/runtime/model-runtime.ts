@@ -65,7 +65,12 @@ export class ModelRuntime implements EditContext {
 
   /** Runs a batch to a residual point, by default the last; taps beyond it are not reached. */
   async pass(batch: Batch, to: number = this.endPoint, taps: readonly SiteTap[] = []): Promise<PassResult> {
-    return await runPass(this.#segments, this.shape, batch, to, taps);
+    return await runPass(this.#segments, this.shape, batch, { to, taps });
+  }
+
+  /** Runs a batch to the end of the model, and with `logits` to the logits after each sequence's last token. */
+  async passToEnd(batch: Batch, taps: readonly SiteTap[], logits: boolean): Promise<PassResult> {
+    return await runPass(this.#segments, this.shape, batch, { to: this.endPoint, taps, logits });
   }
 
   /** The places that taps name. */

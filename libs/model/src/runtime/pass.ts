@@ -2,7 +2,7 @@ import { Tensor } from "onnxruntime-node";
 import { applyEdits } from "../edits/apply.ts";
 import { newRowsName } from "../graph/layer.ts";
 import { attentionLayers, fromTokens, residualName } from "../graph/segment.ts";
-import type { HookSite } from "../hooks/hook-name.ts";
+import { type HookSite, lastPoint } from "../hooks/hook-name.ts";
 import { innerName } from "../hooks/inner-hooks.ts";
 import { positionFeeds, tokenFeed, type Batch } from "./batch.ts";
 import type { CacheRow, CacheShape } from "./kv-arena.ts";
@@ -21,6 +21,18 @@ export interface PassResult {
   readonly resid: Float32Array;
   /** [B, S, width of the site], in the order of the taps. */
   readonly taps: readonly Float32Array[];
+  /** [B, dVocab] after each sequence's last token, when asked for; undefined where edits change the residual at the very end. */
+  readonly logits: Float32Array | undefined;
+}
+
+/** What a pass is for. */
+export interface PassGoal {
+  /** The residual point to reach. */
+  readonly to: number;
+  /** All at or before `to`. */
+  readonly taps?: readonly SiteTap[];
+  /** Whether the logits after each sequence's last token are wanted; the pass then reaches the end of the model. */
+  readonly logits?: boolean;
 }
 
 /** What a pass needs to know of the model. */
@@ -30,23 +42,31 @@ export interface PassShape extends CacheShape {
 }
 
 /**
- * Runs a batch from its tokens to residual point `to`, applying its sequences' edits at their points, reading the taps
- * (all at or before `to`) and keeping the new keys and values where the batch says.
+ * Runs a batch from its tokens to a residual point, applying its sequences' edits at their points, reading the taps and
+ * keeping the new keys and values where the batch says.
  */
-export async function runPass(segments: Segments, shape: PassShape, batch: Batch, to: number, taps: readonly SiteTap[]): Promise<PassResult> {
+export async function runPass(segments: Segments, shape: PassShape, batch: Batch, { to, taps = [], logits: withLogits = false }: PassGoal): Promise<PassResult> {
   const { dModel } = shape;
   const edited = editedPoints(batch, to);
   const path = await segments.path(to, edited, innerTaps(taps));
   const positions = positionFeeds(batch);
   const read: Float32Array[] = taps.map(() => new Float32Array());
   let resid: Float32Array = new Float32Array();
+  let logits: Float32Array | undefined;
   for (const segment of path) {
     const feeds: Feeds = {};
     if (segment.from === fromTokens) feeds["input_ids"] = tokenFeed(batch);
     else feeds["resid_in"] = new Tensor("float32", resid, [batch.size, batch.steps, dModel]);
     const [firstLayer, endLayer] = attentionLayers(segment.from, segment.to);
     if (endLayer > firstLayer) feedLayers(feeds, positions, firstLayer, endLayer, batch, shape);
-    const outputs = await segment.session.run(feeds, wantedOutputs(segment, taps, batch));
+    const names = wantedOutputs(segment, taps, batch);
+    if (segment.to === lastPoint(shape.nLayers)) {
+      const here = withLogits && !edited.includes(segment.to);
+      feeds["logit_rows"] = here ? lastRowIndices(batch) : noRows;
+      if (here) names.push("logits");
+    }
+    const outputs = await segment.session.run(feeds, names);
+    if (names.at(-1) === "logits") logits = floats(outputs, "logits");
     if (batch.cache.kind !== "none") keep(outputs, firstLayer, endLayer, batch.cache.rows, batch);
     resid = floats(outputs, residualName(segment.to));
     const here = edited.includes(segment.to);
@@ -61,7 +81,13 @@ export async function runPass(segments: Segments, shape: PassShape, batch: Batch
       else if (site.kind === "normalized" && site.point === segment.to) read[i] = normalised(resid, dModel, shape.normEpsilon);
     }
   }
-  return { resid, taps: read };
+  return { resid, taps: read, logits };
+}
+
+const noRows = new Tensor("int64", new BigInt64Array(), [0]);
+
+function lastRowIndices({ size, steps, lengths }: Batch): Tensor {
+  return new Tensor("int64", BigInt64Array.from({ length: size }, (_, b) => BigInt(b * steps + lengths[b]! - 1)), [size]);
 }
 
 function innerTaps(taps: readonly SiteTap[]): InnerTap[] {
