@@ -1,5 +1,6 @@
 import { Tensor } from "onnxruntime-node";
 import { applyEdits } from "../edits/apply.ts";
+import type { SequenceEdits } from "../edits/compiled.ts";
 import { newRowsName } from "../graph/layer.ts";
 import { attentionLayers, fromTokens, residualName } from "../graph/segment.ts";
 import { type HookSite, lastPoint } from "../hooks/hook-name.ts";
@@ -125,10 +126,19 @@ function normalised(rows: Float32Array, d: number, epsilon: number): Float32Arra
   return out;
 }
 
+/** Points at which edits select a row of the batch or look at one. Where none does, the model need not be cut. */
 function editedPoints(batch: Batch, to: number): number[] {
   const points = new Set<number>();
-  for (const edits of batch.edits) for (const point of edits?.compiled.points ?? []) if (point <= to) points.add(point);
+  for (const [b, edits] of batch.edits.entries()) {
+    if (edits === undefined || !anyNeeded(batch, b, edits)) continue;
+    for (const point of edits.compiled.points) if (point <= to) points.add(point);
+  }
   return [...points];
+}
+
+function anyNeeded({ steps, lengths, past, tokens }: Batch, b: number, edits: SequenceEdits): boolean {
+  for (let s = 0; s < lengths[b]!; s++) if (edits.needs(past[b]! + s, tokens[b * steps + s]!)) return true;
+  return false;
 }
 
 function feedLayers(feeds: Feeds, positions: Feeds, first: number, end: number, batch: Batch, shape: PassShape): void {
