@@ -52,7 +52,7 @@ export class DecodeBatch {
   }
 
   #hand(result: StepResult, { taps, traces }: Observed, failed: (seat: Seat, error: Error) => void): void {
-    const rows = new StepRows(result, this.#engine.info.dModel, taps, traces);
+    const rows = new StepRows(result, taps, traces);
     for (const { row, message } of result.faults) {
       const seat = this.#owners[row];
       if (seat?.state === "decoding") failed(seat, new Error(message));

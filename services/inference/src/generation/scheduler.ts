@@ -227,7 +227,7 @@ export class Scheduler {
     this.#active.add(seat);
     try {
       if (seat.begun) generation.resumed(result.slots);
-      else generation.prefilled(result, new StepRows(result, this.#engine.info.dModel, taps, []));
+      else generation.prefilled(result, new StepRows(result, taps, []));
     } catch (error) {
       this.#free(result.slots);
       this.#vacate(seat, seat.rows);

@@ -19,13 +19,11 @@ export function distinct<T>(items: Iterable<T>, keyOf: (item: T) => string): T[]
 /** One step's results, with residuals and codes found by what was asked for. */
 export class StepRows {
   readonly result: StepResult;
-  readonly #dModel: number;
   readonly #taps: ReadonlyMap<string, Float32Array>;
   readonly #codes: ReadonlyMap<string, SparseRows>;
 
-  constructor(result: StepResult, dModel: number, taps: readonly Tap[], traces: readonly Trace[]) {
+  constructor(result: StepResult, taps: readonly Tap[], traces: readonly Trace[]) {
     this.result = result;
-    this.#dModel = dModel;
     this.#taps = new Map(taps.map((tap, i) => [tapKey(tap), result.residuals[i] as Float32Array]));
     this.#codes = new Map(traces.map((trace, i) => [traceKey(trace), result.codes[i] as SparseRows]));
   }
@@ -34,7 +32,8 @@ export class StepRows {
   residuals(tap: string, first: number, count: number): Float32Array {
     const all = this.#taps.get(tap);
     if (all === undefined) throw new Error(`no residual was read for ${tap}`);
-    return all.subarray(first * this.#dModel, (first + count) * this.#dModel);
+    const width = all.length / (this.result.offsets.at(-1) as number);
+    return all.subarray(first * width, (first + count) * width);
   }
 
   /** The code of one residual row: strongest first, silent features left out. */
