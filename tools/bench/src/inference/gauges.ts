@@ -4,6 +4,7 @@ import { readModelSource } from "@mistral-sae/model";
 import { type CellShape, cellShapes } from "./cells.ts";
 import { cacheMib, runLoad } from "./load.ts";
 import type { BenchModels } from "./models.ts";
+import { perplexityGauges } from "./perplexity.ts";
 import { type Precision, precisions } from "./work.ts";
 
 /** One figure that stands for itself. */
@@ -32,7 +33,7 @@ export interface Gauge {
 const mib = 2 ** 20;
 
 export function allGauges(): Gauge[] {
-  return cellShapes.flatMap((shape) => precisions.map((precision) => serviceLoad(shape, precision)));
+  return [...cellShapes.flatMap((shape) => precisions.map((precision) => serviceLoad(shape, precision))), ...perplexityGauges()];
 }
 
 /** The service under full load: lag of its event loop, and its memory against weights × 1.15 + keys and values + 300 MB. */

@@ -18,22 +18,22 @@ const ggufNames: Readonly<Record<Precision, string>> = { f32: "f32", q8: "q8_0",
 
 /** Models of the bench in one folder, each made when it is first asked for. */
 export class BenchModels {
-  readonly #folder: string;
+  readonly root: string;
 
-  constructor(folder: string) {
-    this.#folder = folder;
+  constructor(root: string) {
+    this.root = root;
   }
 
   /** A model folder in the Hugging Face layout, its weights at a precision. */
   async folder(shape: CellShape, precision: Precision = "f32"): Promise<string> {
-    const folder = shape === "demo" ? demoModelDir : join(this.#folder, shape);
+    const folder = shape === "demo" ? demoModelDir : join(this.root, shape);
     if (!(await exists(folder))) await whole(folder, (path) => makeModel(path, modelShapes[shape as ShapeName]));
-    return precision === "f32" ? folder : await prepareQuantised(folder, quantisedNames[precision], this.#folder);
+    return precision === "f32" ? folder : await prepareQuantised(folder, quantisedNames[precision], this.root);
   }
 
   /** The same weights as a GGUF file. Needs a Python with gguf, safetensors and torch. */
   async gguf(shape: CellShape, precision: Precision, python: string): Promise<string> {
-    const file = join(this.#folder, `${shape}.${ggufNames[precision]}.gguf`);
+    const file = join(this.root, `${shape}.${ggufNames[precision]}.gguf`);
     const model = await this.folder(shape);
     if (!(await exists(file))) await whole(file, (path) => run(python, [toGguf, model, path, ggufNames[precision]]));
     return file;
@@ -41,7 +41,7 @@ export class BenchModels {
 
   /** An ONNX export of the same weights, f32 or q4. Needs a Python with onnxruntime-genai, onnx and transformers. */
   async onnx(shape: CellShape, precision: Precision, python: string): Promise<string> {
-    const folder = join(this.#folder, `${shape}.${precision}.onnx`);
+    const folder = join(this.root, `${shape}.${precision}.onnx`);
     const model = await this.folder(shape);
     if (!(await exists(folder))) await whole(folder, (path) => run(python, [toOnnx, model, path, precision], { maxBuffer: 1 << 26 }));
     return folder;
