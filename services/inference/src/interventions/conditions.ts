@@ -1,8 +1,8 @@
 import { Comparison, type Condition, ConditionAction } from "@mistral-sae/contracts/mistral_sae/common/v1/intervention";
 import { contradiction, type EditCondition } from "@mistral-sae/model";
 import { failedPrecondition, invalidArgument } from "@mistral-sae/rpc";
+import { featureOf, type ResolveContext } from "./context.ts";
 import { readableHook, siteIndex } from "./hooks.ts";
-import { featureOf, type ResolveContext } from "./resolve.ts";
 
 const COMPARISONS: ReadonlyMap<Comparison, EditCondition["comparison"]> = new Map([
   [Comparison.GREATER, "greater"],

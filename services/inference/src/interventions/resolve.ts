@@ -2,33 +2,20 @@ import { createHash } from "node:crypto";
 import {
   ConflictPolicy,
   type Direction as DirectionMessage,
-  type FeatureRef,
   type Intervention,
   StrengthUnit,
 } from "@mistral-sae/contracts/mistral_sae/common/v1/intervention";
-import type { Direction, Edit, EditBase, EditCondition, EngineInfo } from "@mistral-sae/model";
+import type { Direction, Edit, EditBase, EditCondition } from "@mistral-sae/model";
 import { invalidArgument } from "@mistral-sae/rpc";
 import { bytesOf } from "@mistral-sae/tensor";
 import { readFloats } from "../wire/tensor.ts";
 import { readConditions } from "./conditions.ts";
+import { featureOf, type ResolveContext, type SaeTarget } from "./context.ts";
 import { checkFields, methodOf } from "./fields.ts";
 import { siteOf, writableHook } from "./hooks.ts";
 import type { FeatureMethod, Method, ReconstructMethod, VectorMethod } from "./methods.ts";
 
-/** A loaded SAE as interventions use it. */
-export interface SaeTarget {
-  /** Its name in the engine. */
-  readonly engineName: string;
-  readonly hookName: string;
-  readonly dSae: number;
-}
-
-/** What resolving needs to know of the model. */
-export interface ResolveContext {
-  readonly info: EngineInfo;
-  /** A READY SAE of this model. Throws NOT_FOUND, SAE_NOT_LOADED or SAE_MISMATCH naming the field. */
-  sae(field: string, name: string): SaeTarget;
-}
+export type { ResolveContext, SaeTarget } from "./context.ts";
 
 /** An intervention with its hook and target resolved, not yet placed in a prompt. */
 export interface ResolvedIntervention {
@@ -159,15 +146,6 @@ function resolveReconstruct(field: string, source: Intervention, { method, label
     touches: [`${siteOf(hookName)} reconstruct ${sae.engineName}`],
     edit: (base) => ({ ...base, method, sae: sae.engineName }),
   };
-}
-
-/** The feature of a loaded SAE that a reference names. @throws as ResolveContext.sae does; FEATURE_OUT_OF_RANGE. */
-export function featureOf(field: string, ref: FeatureRef, context: ResolveContext): { sae: SaeTarget; feature: number } {
-  const sae = context.sae(`${field}.sae`, ref.sae);
-  if (ref.featureIndex >= sae.dSae) {
-    throw invalidArgument(`${field}.feature_index`, `got ${ref.featureIndex}, wanted less than ${sae.dSae}`, "FEATURE_OUT_OF_RANGE");
-  }
-  return { sae, feature: ref.featureIndex };
 }
 
 function directionOf(field: string, { vector }: DirectionMessage, dModel: number, zeroAllowed: boolean): Float32Array {
