@@ -16,9 +16,9 @@ const patienceMs = 25;
 const abortMs = 500;
 
 /**
- * Sizes the chunks of prompts by what prefill and decoding are seen to take. While others decode, a chunk takes no
- * longer than one of their steps, or 25 ms if that is more, and one step follows each chunk: a prompt of any length
- * no more than doubles the time between their tokens.
+ * Sizes the chunks of prompts by what prefill and decoding are seen to take. While others decode, a chunk is to take no
+ * longer than one of their steps, or 25 ms if that is more, and one step follows each chunk: so much later comes each of
+ * their tokens, however long the prompt.
  */
 export class ChunkPacer {
   #msPerToken: number | undefined;
