@@ -9,6 +9,7 @@ import { readModelSource } from "../../src/graph/model-source.ts";
 import { quantiseModel } from "../../src/quantisation/quantise-model.ts";
 import { compare } from "../support/compare-logits.ts";
 import { dequantiseModel, dequantiseRows } from "../support/dequantise.ts";
+import { writeHashedModel } from "../support/hashed-model.ts";
 import { writeTinyModel as writeAnyTinyModel, type TinyOptions } from "../support/tiny-model.ts";
 
 /** The tiny model with heads of a width that can be quantised. */
@@ -83,6 +84,15 @@ describe("a quantised model", () => {
     const values = await dequantiseModel(out);
     await using same = await writeTinyModel({ config: { ...config, tie_word_embeddings: false }, change: (tensors) => Object.assign(tensors, values) });
     expect(await compare(same.modelDir, out)).toBeGreaterThan(0.993);
+  });
+
+  it("is made of Mistral's own layout too, its rotary rows in the usual order", async () => {
+    const params = { dim: 32, n_heads: 4, n_kv_heads: 2, head_dim: 16, n_layers: 2, hidden_dim: 48, vocab_size: 96, norm_eps: 1e-5, rope_theta: 10_000 };
+    await using model = await writeHashedModel(params, (name) => name);
+    const out = join(folder, "consolidated");
+    await quantiseModel(model.modelDir, out, { precision: "int8" });
+    expect((await readdir(out)).sort()).toEqual(["model.safetensors", "params.json"]);
+    expect(await compare(model.modelDir, out)).toBeGreaterThan(0.99);
   });
 
   it("is refused when its file was changed, cut or described otherwise", async () => {
