@@ -25,9 +25,15 @@ describe("the configuration", () => {
     expect(readConfig({ MISTRAL_SAE_INFERENCE_PROVIDER: "cuda", MISTRAL_SAE_INFERENCE_DECODE_STEPS: "16" })).toMatchObject({ provider: "cuda", decodeSteps: 16 });
   });
 
+  it("turns the prefix cache off, and bounds what waits and how often an engine is started again", () => {
+    const config = readConfig({ MISTRAL_SAE_INFERENCE_PREFIX_CACHE: "off", MISTRAL_SAE_INFERENCE_MAX_QUEUED_TOKENS: "5000", MISTRAL_SAE_INFERENCE_MAX_RESTARTS: "2" });
+    expect(config).toMatchObject({ prefixCache: false, maxQueuedTokens: 5000, maxRestarts: 2 });
+  });
+
   it("names the variable that is wrong", () => {
     expect(() => readConfig({ MISTRAL_SAE_INFERENCE_PROVIDER: "tpu" })).toThrow(/MISTRAL_SAE_INFERENCE_PROVIDER.*got tpu, wanted cpu, cuda, webgpu/);
     expect(() => readConfig({ MISTRAL_SAE_THREADS: "two" })).toThrow(/MISTRAL_SAE_THREADS.*got two, wanted a whole number/);
+    expect(() => readConfig({ MISTRAL_SAE_INFERENCE_PREFIX_CACHE: "no" })).toThrow(/MISTRAL_SAE_INFERENCE_PREFIX_CACHE.*got no, wanted on or off/);
     expect(() => readConfig({ MISTRAL_SAE_MODELS: "Demo!=/a" })).toThrow(/MISTRAL_SAE_MODELS.*got Demo!, wanted id=folder/);
   });
 });
