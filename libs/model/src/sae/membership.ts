@@ -28,7 +28,7 @@ export async function keeps(sae: CanonicalSae, sessions: EncoderSessions, rows: 
   const rowsPerRun = Math.max(1, Math.floor(preActivationBytes / (size * Float32Array.BYTES_PER_ELEMENT)));
   for (let start = 0; start < dSae; start += size) {
     const end = Math.min(start + size, dSae);
-    const open = Map.groupBy(asked.keys().filter((i) => larger[i]! < k), (i) => asked[i]!.row);
+    const open = Map.groupBy(asked.flatMap((_, i) => (larger[i]! < k ? [i] : [])), (i) => asked[i]!.row);
     const rowsOpen = [...open.keys()];
     for (let first = 0; first < rowsOpen.length; first += rowsPerRun) {
       const run = rowsOpen.slice(first, first + rowsPerRun);
