@@ -1,7 +1,7 @@
 """Runs one model with transformers on torch's CPU and measures what is asked for on stdin, one line a turn.
 
 python serve.py --model FOLDER --threads T
-stdout: {"version"}, then for each {"work", "batch", "tokens", "past", "steps", "layer"} on stdin {"wall_ms", "cpu_ms"} or {"error"}.
+stdout: {"version"}, then for each {"work", "batch", "tokens", "past", "steps", "times", "layer"} on stdin {"wall_ms", "cpu_ms"} or {"error"}.
 """
 import argparse
 import json
@@ -54,7 +54,7 @@ def decode(asked):
 
 def prefill(asked):
     tokens = ids(asked["batch"], asked["tokens"])
-    return timed(lambda: model(tokens, use_cache=True, logits_to_keep=1).logits[:, -1:].argmax(-1))
+    return timed(lambda: [model(tokens, use_cache=True, logits_to_keep=1).logits[:, -1:].argmax(-1) for _ in range(asked["times"])])
 
 
 def harvest(asked):
@@ -66,10 +66,11 @@ def harvest(asked):
         raise Stop
 
     def run():
-        try:
-            model(tokens, use_cache=False)
-        except Stop:
-            kept[-1].numpy().copy()
+        for _ in range(asked["times"]):
+            try:
+                model(tokens, use_cache=False)
+            except Stop:
+                kept.pop().numpy().copy()
 
     handle = model.model.layers[asked["layer"]].register_forward_hook(hook)
     try:

@@ -1,6 +1,6 @@
 import { Random } from "@mistral-sae/sae";
 import { InferenceProcess } from "./service-process.ts";
-import type { Contender, Work } from "./work.ts";
+import { type Contender, tokensOf, type Work } from "./work.ts";
 
 /** The inference service, asked over gRPC from this process; harvests only. */
 export interface ServiceContender extends Contender, AsyncDisposable {}
@@ -20,9 +20,9 @@ export async function startServiceContender(modelDir: string, threads: number, d
       const { cpuMs: cpu } = await service.state();
       const wall = performance.now();
       let rows = 0;
-      for await (const { tensor } of service.client.forward({ prompts, hookNames: [`blocks.${work.layer}.hook_resid_post`] })) rows += tensor?.shape[0] ?? 0;
+      for (let i = 0; i < work.times; i++) for await (const { tensor } of service.client.forward({ prompts, hookNames: [`blocks.${work.layer}.hook_resid_post`] })) rows += tensor?.shape[0] ?? 0;
       const wallMs = performance.now() - wall;
-      if (rows !== work.batch * work.tokens) throw new Error(`the service sent ${rows} rows of ${work.batch * work.tokens}`);
+      if (rows !== tokensOf(work)) throw new Error(`the service sent ${rows} rows of ${tokensOf(work)}`);
       const after = await service.state();
       return { wallMs, cpuMs: after.cpuMs - cpu, peakRss: after.peakRss };
     },

@@ -38,6 +38,8 @@ const steps: Readonly<Record<CellShape, Readonly<Record<Precision, number>>>> = 
   medium: { f32: 24, q8: 48, q4: 64 },
   demo: { f32: 256, q8: 256, q4: 256 },
 };
+/** Repetitions of a prompt of 512 tokens, or twice as many tokens harvested, in a turn. */
+const times: Readonly<Record<CellShape, number>> = { small: 3, medium: 1, demo: 24 };
 const past = 128;
 
 /** All cells that take turns by wall time. */
@@ -48,7 +50,7 @@ export function timedCells(): Cell[] {
 function againstPeers(shape: CellShape, precision: Precision): Cell[] {
   const torch = precision === "f32";
   const decode: Work = { work: "decode", batch: 1, past, steps: steps[shape][precision] };
-  const prefill: Work = { work: "prefill", batch: 1, tokens: 512 };
+  const prefill: Work = { work: "prefill", batch: 1, tokens: 512, times: times[shape] };
   const against = (work: Work, transformers: number): Rival[] => [
     { name: "llama.cpp", peer: "llama.cpp", work, wanted: 1 },
     ...(torch ? [{ name: "transformers", peer: "transformers" as const, work, wanted: transformers }] : []),
@@ -59,20 +61,20 @@ function againstPeers(shape: CellShape, precision: Precision): Cell[] {
 }
 
 function batched(shape: CellShape): Cell[] {
-  const decode: Work = { work: "decode", batch: 8, past, steps: Math.ceil(steps[shape].f32 / 4) };
-  const harvest: Work = { work: "harvest", batch: 8, tokens: 128, layer: middleLayer(shape) };
+  const decode: Work = { work: "decode", batch: 8, past, steps: Math.ceil(steps[shape].f32 / 2) };
+  const harvest: Work = { work: "harvest", batch: 8, tokens: 128, times: times[shape], layer: middleLayer(shape) };
   const cell = (name: string, work: Work, wanted: number): Cell => ({ id: `${shape}/${name}/f32`, shape, precision: "f32", subject: "engine", work, rivals: [{ name: "transformers", peer: "transformers", work, wanted }] });
   return [cell("decode8", decode, 1.6), cell("harvest", harvest, 1.3)];
 }
 
 /** The engine's harvest, streamed over gRPC: at most a tenth more time than the engine alone. */
 function capture(shape: CellShape): Cell {
-  const work: Work = { work: "harvest", batch: { small: 64, medium: 16, demo: 256 }[shape], tokens: 128, layer: middleLayer(shape) };
+  const work: Work = { work: "harvest", batch: { small: 64, medium: 16, demo: 256 }[shape], tokens: 128, times: 1, layer: middleLayer(shape) };
   return { id: `${shape}/capture/f32`, shape, precision: "f32", subject: "service", work, rivals: [{ name: "engine alone", work, wanted: 1 / 1.1 }] };
 }
 
 function againstItself(shape: CellShape): Cell[] {
-  const plain = (batch: number): Work & { readonly work: "decode" } => ({ work: "decode", batch, past, steps: Math.ceil(steps[shape].f32 / (batch === 1 ? 1 : 4)) });
+  const plain = (batch: number): Work & { readonly work: "decode" } => ({ work: "decode", batch, past, steps: Math.ceil(steps[shape].f32 / (batch === 1 ? 1 : 2)) });
   const cell = (name: string, work: Work, rival: Work, rivalName: string, wanted: number): Cell => ({
     id: `${shape}/${name}/f32`,
     shape,

@@ -70,8 +70,7 @@ export class Contenders implements AsyncDisposable {
   }
 
   async #start(name: PeerName): Promise<Contender | string> {
-    const { models, threads, python, llamaBench: binary, transformersJs: folder, peers } = this.#setup;
-    if (!peers.has(name)) return "left out";
+    const { models, threads, python, llamaBench: binary, transformersJs: folder } = this.#setup;
     if (python === undefined) return "no Python with the peers: give --python or $MISTRAL_SAE_BENCH_PYTHON (tools/bench/README.md says how to make one)";
     if (name === "llama.cpp") {
       if (binary === undefined) return "no llama-bench: give --llama-bench or $MISTRAL_SAE_BENCH_LLAMA_BENCH (tools/bench/README.md says how to build it)";

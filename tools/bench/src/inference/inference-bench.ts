@@ -98,7 +98,8 @@ async function* runGroup(cells: readonly Cell[], setup: Setup, rounds: number): 
     return;
   }
   await using all = contenders;
-  for (const cell of cells) {
+  for (const whole of cells) {
+    const cell = { ...whole, rivals: whole.rivals.filter(({ peer }) => peer === undefined || setup.peers.has(peer)) };
     const peers = new Map<string, Contender | string>();
     for (const { peer } of cell.rivals) if (peer !== undefined) peers.set(peer, await all.peer(peer));
     const subject = cell.subject === "engine" ? all.engine : await all.service();

@@ -41,16 +41,13 @@ async function turn(work: Work): Promise<{ wallMs: number; cpuMs: number }> {
   }
   if (work.work === "prefill") {
     const rows = Array.from({ length: work.batch }, () => ({ tokens: tokens(work.tokens), sampling: greedy }));
-    let slots: readonly number[] = [];
-    const figures = await timed(async () => {
-      ({ slots } = await engine.prefill(rows));
+    return await timed(async () => {
+      for (let i = 0; i < work.times; i++) await engine.free((await engine.prefill(rows)).slots);
     });
-    await engine.free(slots);
-    return figures;
   }
   const sequences = Array.from({ length: work.batch }, (): Sequence => ({ tokens: tokens(work.tokens) }));
   return await timed(async () => {
-    for await (const { residuals } of engine.forward(sequences, { taps: [{ hook: `blocks.${work.layer}.hook_resid_post` }] })) void residuals;
+    for (let i = 0; i < work.times; i++) for await (const { residuals } of engine.forward(sequences, { taps: [{ hook: `blocks.${work.layer}.hook_resid_post` }] })) void residuals;
   });
 }
 

@@ -70,13 +70,13 @@ async function runEngine(folder: string, threads: string, note: Note): Promise<v
     note(name, (tokens * 1000) / figures.wallMs);
     return figures;
   };
-  const harvest: Work = { work: "harvest", batch: 4, tokens: 128, layer };
-  await engine.run({ work: "harvest", batch: 1, tokens: 8, layer });
+  const harvest: Work = { work: "harvest", batch: 4, tokens: 128, times: 1, layer };
+  await engine.run({ work: "harvest", batch: 1, tokens: 8, times: 1, layer });
   note("first layers loaded s", (performance.now() - began) / 1000);
   await turn(`harvest to layer ${layer} tok/s`, harvest, 4 * 128);
   await engine.run({ work: "decode", batch: 1, past: 8, steps: 1 });
   note("all layers loaded s", (performance.now() - began) / 1000);
-  await turn("prefill 128 tok/s", { work: "prefill", batch: 1, tokens: 128 }, 128);
+  await turn("prefill 128 tok/s", { work: "prefill", batch: 1, tokens: 128, times: 1 }, 128);
   await turn("decode tok/s", { work: "decode", batch: 1, past: 32, steps: 16 }, 16);
   const { peakRss = Number.NaN } = await turn("steered decode tok/s", { work: "decode", batch: 1, past: 32, steps: 16, hooked: "add" }, 16);
   note("engine peak RSS GiB", peakRss / gib);
@@ -84,7 +84,7 @@ async function runEngine(folder: string, threads: string, note: Note): Promise<v
 
 async function runService(folder: string, threads: number, note: Note): Promise<void> {
   await using service = await startServiceContender(folder, threads, modelShapes["mistral-7b"].dVocab);
-  const { wallMs, peakRss = Number.NaN } = await service.run({ work: "harvest", batch: 4, tokens: 128, layer });
+  const { wallMs, peakRss = Number.NaN } = await service.run({ work: "harvest", batch: 4, tokens: 128, times: 1, layer });
   note("capture over gRPC, first, tok/s", (4 * 128 * 1000) / wallMs);
   note("service peak RSS GiB", peakRss / gib);
 }

@@ -7,10 +7,10 @@ export type Precision = (typeof precisions)[number];
 export type Work =
   /** `steps` batched decoding steps after a past of `past` tokens, which is not timed. */
   | { readonly work: "decode"; readonly batch: number; readonly past: number; readonly steps: number; readonly hooked?: DecodeHook }
-  /** A prompt to its first token. */
-  | { readonly work: "prefill"; readonly batch: number; readonly tokens: number }
-  /** Residuals after layer `layer` of `batch` sequences; nothing behind it runs. */
-  | { readonly work: "harvest"; readonly batch: number; readonly tokens: number; readonly layer: number };
+  /** A prompt to its first token, `times` over. */
+  | { readonly work: "prefill"; readonly batch: number; readonly tokens: number; readonly times: number }
+  /** Residuals after layer `layer` of `batch` sequences, `times` over; nothing behind it runs. */
+  | { readonly work: "harvest"; readonly batch: number; readonly tokens: number; readonly times: number; readonly layer: number };
 
 /**
  * What happens at the middle layer while decoding: an ADD edit on every row; one whose selectors leave every generated
@@ -35,5 +35,5 @@ export interface Contender {
 
 /** Tokens of one turn: those decoded, or those read. */
 export function tokensOf(work: Work): number {
-  return work.work === "decode" ? work.batch * work.steps : work.batch * work.tokens;
+  return work.work === "decode" ? work.batch * work.steps : work.times * work.batch * work.tokens;
 }
