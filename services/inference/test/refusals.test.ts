@@ -52,7 +52,6 @@ describe("a request that cannot be met is refused, naming field, what was got an
     ["two variants of one name", { prompt, variants: [{ variantId: "a" }, { variantId: "a" }] }, Code.InvalidArgument, "", /variants\[1\].variant_id: got "a" twice/],
     ["an unknown model", { model: "models/other", prompt }, Code.NotFound, "RESOURCE_NOT_FOUND", /models\/other/],
     ["a hook that does not exist", { prompt, captures: [{ hookName: "blocks.9.hook_resid_pre" }] }, Code.InvalidArgument, "HOOK_UNKNOWN", /captures\[0\].hook_name.*L from 0 to 3/],
-    ["a hook that cannot be read", { prompt, captures: [{ hookName: "blocks.1.hook_mlp_out" }] }, Code.FailedPrecondition, "HOOK_NOT_READABLE", /only the residual stream/],
     ["a hook that cannot be written", steer({ target: direction([1], "blocks.1.attn.hook_z"), method: M.ADD, strength: 1 }), Code.FailedPrecondition, "HOOK_NOT_WRITABLE", /attn.hook_z/],
     ["no method", steer({ target: ones }), Code.InvalidArgument, "", new RegExp(`${at}.method: got 0, wanted one of ADD`.replaceAll(/[[\]]/g, "\\$&"))],
     ["no strength", steer({ target: ones, method: M.ADD }), Code.InvalidArgument, "", /strength: is not set; ADD wants strength/],
