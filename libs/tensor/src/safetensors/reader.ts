@@ -178,14 +178,14 @@ async function openFile(path: string): Promise<FileHandle> {
     handle = await open(path, "r");
   } catch (error) {
     const code = error instanceof Error && "code" in error ? String(error.code) : "";
-    if (code === "ENOENT" || code === "ENOTDIR") throw new InputError("there is no such file", { file: path }, { cause: error });
-    if (code === "EISDIR" || code === "EACCES") throw new InputError(`the file cannot be read: ${code}`, { file: path }, { cause: error });
+    if (code === "ENOENT" || code === "ENOTDIR") throw new InputError("there is no such file", { file: path, field: "file" }, { cause: error });
+    if (code === "EISDIR" || code === "EACCES") throw new InputError(`the file cannot be read: ${code}`, { file: path, field: "file" }, { cause: error });
     throw error;
   }
   const stat = await handle.stat();
   if (!stat.isFile()) {
     await handle.close();
-    throw new InputError("not a regular file", { file: path, wanted: "a safetensors file" });
+    throw new InputError("not a regular file", { file: path, field: "file", wanted: "a safetensors file" });
   }
   return handle;
 }

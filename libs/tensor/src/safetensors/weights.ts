@@ -56,7 +56,7 @@ export async function openWeights(folder: string, name = "model"): Promise<Weigh
   }
   const indexFile = `${single}.index.json`;
   const indexPath = join(folder, indexFile);
-  if (!(await exists(indexPath))) throw new InputError("the folder holds no weights", { file: folder, wanted: `${single} or ${indexFile}` });
+  if (!(await exists(indexPath))) throw new InputError("the folder holds no weights", { file: folder, field: single, wanted: `${single} or ${indexFile}` });
   const shardOf = await readIndex(indexPath);
   const shards = new Map<string, SafetensorsFile>();
   try {
@@ -65,6 +65,7 @@ export async function openWeights(folder: string, name = "model"): Promise<Weigh
       const path = join(folder, shardName);
       let shard = shards.get(path);
       if (shard === undefined) {
+        if (!(await exists(path))) throw new InputError("there is no such file, though the index names it; was the model downloaded whole?", { file: path, field: `weight_map.${name}`, got: "nothing", wanted: shardName });
         shard = await openSafetensors(path);
         shards.set(path, shard);
       }
@@ -85,14 +86,14 @@ async function readIndex(path: string): Promise<[string, string][]> {
   try {
     index = JSON.parse(text);
   } catch (error) {
-    throw new InputError(`the shard index is not JSON: ${error instanceof Error ? error.message : String(error)}`, { file: path }, { cause: error });
+    throw new InputError(`the shard index is not JSON: ${error instanceof Error ? error.message : String(error)}`, { file: path, field: "content" }, { cause: error });
   }
   const twice = duplicateKey(text);
   if (twice !== undefined) throw new InputError(`the shard index names "${twice}" twice`, { file: path, field: twice, got: "2 entries", wanted: "1 entry" });
   const map = typeof index === "object" && index !== null && "weight_map" in index ? index.weight_map : undefined;
   if (typeof map !== "object" || map === null || Array.isArray(map)) throw new InputError("the shard index has no weight_map", { file: path, field: "weight_map", got: map ?? null, wanted: "an object of file names" });
   return Object.entries(map).map(([name, shard]) => {
-    if (typeof shard !== "string" || basename(shard) !== shard || !shard.endsWith(".safetensors")) {
+    if (typeof shard !== "string" || basename(shard) !== shard || !shard.endsWith(".safetensors") || shard.includes("\0")) {
       throw new InputError("a shard is not a file name in the same folder", { file: path, field: `weight_map.${name}`, got: shard, wanted: "a .safetensors file name" });
     }
     return [name, shard];
