@@ -226,6 +226,8 @@ export interface ScoreOptions {
 export interface ScoreBatch extends PackedBatch {
   /** ln p(token i+1 | tokens up to i). */
   readonly logprobs: Float32Array;
+  /** The same of the unedited model; empty without `withKl`. */
+  readonly uneditedLogprobs: Float32Array;
   /** KL(unedited ‖ edited) at position i, nats; empty when not asked for. */
   readonly kl: Float32Array;
 }
@@ -247,6 +249,8 @@ export interface PrefillRow extends Sequence {
   readonly reuse?: SlotId | { readonly row: number };
   /** Row of the same call that `kl` compares with. */
   readonly klFromRow?: number;
+  /** Tokens after which the sequence is over: what `skipEnded` goes by. */
+  readonly endIds?: readonly number[];
 }
 
 export interface DecodeRow {
@@ -264,6 +268,11 @@ export interface StepOptions {
   readonly traces?: readonly Trace[];
   /** Return the logits of the last row of each slot too. */
   readonly withLogits?: boolean;
+  /**
+   * In decode: leave out the rows whose last token ended their sequence; `noToken` stands for their next one. So a step can
+   * be asked for before the result of the step before it has been looked at.
+   */
+  readonly skipEnded?: boolean;
   readonly signal?: AbortSignal;
 }
 
@@ -300,7 +309,7 @@ export interface StepResult {
   readonly residuals: readonly Float32Array[];
   /** One a trace, rows as in `residuals`. */
   readonly codes: readonly SparseRows[];
-  /** [rows + 1] first residual row of each. In decode simply 0, 1, 2, … */
+  /** [rows + 1] first residual row of each. In decode simply 0, 1, 2, … unless rows were left out. */
   readonly offsets: Uint32Array;
   /** [rows, dVocab] when asked for, else empty. */
   readonly logits: Float32Array;

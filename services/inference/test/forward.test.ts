@@ -125,7 +125,12 @@ describe("GetLogits, LogitLens and ScoreTokens", () => {
     }
     const target = direction(new Float32Array(width).fill(1), hook);
     const interventions = [{ target, method: SteeringMethod.ADD, strength: 0.4, unit: StrengthUnit.RESID_NORM_FRACTION }];
-    for await (const { kl } of service.inference.scoreTokens({ sequences: sequences.slice(0, 1), interventions, withKl: true })) {
+    const one = sequences.slice(0, 1);
+    const plain: number[] = [];
+    for await (const { logprobs } of service.inference.scoreTokens({ sequences: one })) plain.push(...floats(logprobs));
+    for await (const { kl, logprobs, uneditedLogprobs } of service.inference.scoreTokens({ sequences: one, interventions, withKl: true })) {
+      for (const [i, value] of floats(uneditedLogprobs).entries()) expect(value).toBeCloseTo(plain[i] ?? Number.NaN, 4);
+      expect([...floats(logprobs)]).not.toEqual(plain);
       const nats = floats(kl);
       expect(nats).toHaveLength(14);
       expect(nats[0]).toBeCloseTo(0, 5);

@@ -25,11 +25,14 @@ export function buildScoreHead(source: ModelSource, kl: boolean): Uint8Array {
   const g = new Graph("score");
   const { dModel } = source.config;
   const logprobsOf = (rows: string): string => g.op("LogSoftmax", [logitsOf(g, source, rows)], { axis: -1 });
+  const targets = g.input("targets", "int64", ["R", 1]);
+  const ofTargets = (logprobs: string): string => g.op("GatherElements", [logprobs, targets], { axis: 1 });
   const logprobs = logprobsOf(g.input("resid", "float32", ["R", dModel]));
-  g.output("logprobs", "float32", ["R", 1], g.op("GatherElements", [logprobs, g.input("targets", "int64", ["R", 1])], { axis: 1 }));
+  g.output("logprobs", "float32", ["R", 1], ofTargets(logprobs));
   if (kl) {
     const base = logprobsOf(g.input("resid_base", "float32", ["R", dModel]));
     const terms = g.op("Mul", [g.op("Exp", [base]), g.op("Sub", [base, logprobs])]);
+    g.output("base_logprobs", "float32", ["R", 1], ofTargets(base));
     g.output("kl", "float32", ["R"], g.op("ReduceSum", [terms, g.int64(1)], { keepdims: 0 }));
   }
   return g.modelBytes();

@@ -36,11 +36,12 @@ export class Heads {
     return floats(await session.run({ resid: this.#rows(rows, 0, n) }, ["logits"]), "logits");
   }
 
-  /** ln p of one target a row, [n]; with `base` rows also KL(base ‖ row), [n]. */
-  async score(rows: Float32Array, targets: Uint32Array, base: Float32Array | undefined): Promise<{ logprobs: Float32Array; kl: Float32Array }> {
+  /** ln p of one target a row, [n]; with `base` rows also theirs and KL(base ‖ row), [n] each. */
+  async score(rows: Float32Array, targets: Uint32Array, base: Float32Array | undefined): Promise<{ logprobs: Float32Array; uneditedLogprobs: Float32Array; kl: Float32Array }> {
     const n = targets.length;
     const logprobs = new Float32Array(n);
     const kl = new Float32Array(base === undefined ? 0 : n);
+    const uneditedLogprobs = new Float32Array(kl.length);
     const session = await this.#open(base === undefined ? "score" : "score_kl", () => buildScoreHead(this.#source, base !== undefined));
     for (let start = 0; start < n; start += this.rowsPerRun) {
       const count = Math.min(this.rowsPerRun, n - start);
@@ -50,12 +51,14 @@ export class Heads {
           targets: new Tensor("int64", BigInt64Array.from(targets.subarray(start, start + count), BigInt), [count, 1]),
           ...(base === undefined ? {} : { resid_base: this.#rows(base, start, count) }),
         },
-        base === undefined ? ["logprobs"] : ["logprobs", "kl"],
+        base === undefined ? ["logprobs"] : ["logprobs", "base_logprobs", "kl"],
       );
       logprobs.set(floats(outputs, "logprobs"), start);
-      if (base !== undefined) kl.set(floats(outputs, "kl"), start);
+      if (base === undefined) continue;
+      uneditedLogprobs.set(floats(outputs, "base_logprobs"), start);
+      kl.set(floats(outputs, "kl"), start);
     }
-    return { logprobs, kl };
+    return { logprobs, uneditedLogprobs, kl };
   }
 
   /** W_U · (g ∘ d) of directions [n, dModel]: the k largest and smallest logits of each. */

@@ -34,6 +34,7 @@ export interface StepReport {
   readonly taps: readonly Tap[];
   readonly traces: readonly Trace[];
   readonly withLogits: boolean;
+  readonly skipEnded: boolean;
 }
 
 /** A row of prefill whose reuse names slots or rows of the same call. */
@@ -87,7 +88,7 @@ export interface Commands {
     result: { readonly code: WireSparseCode; readonly proofs: EditProof[][] };
   };
   encodeRows: { args: { readonly sae: string; readonly rows: Float32Array; readonly format: CodeFormat }; result: WireSparseCode };
-  score: { args: { readonly batch: PackedSequences; readonly withKl: boolean }; result: { readonly logprobs: Float32Array; readonly kl: Float32Array; readonly proofs: EditProof[][] } };
+  score: { args: { readonly batch: PackedSequences; readonly withKl: boolean }; result: { readonly logprobs: Float32Array; readonly uneditedLogprobs: Float32Array; readonly kl: Float32Array; readonly proofs: EditProof[][] } };
   logits: { args: { readonly batch: PackedSequences; readonly positions: Uint32Array; readonly topK: number | undefined; readonly hook: string | undefined }; result: LogitsResult };
   prefillStart: { args: { readonly rows: readonly PrefillInput[]; readonly report: StepReport; readonly batchTokens: number }; result: { readonly job: number; readonly done: PrefillResult | undefined } };
   prefillStep: { args: { readonly job: number }; result: PrefillResult | undefined };

@@ -38,7 +38,9 @@ export function scoreHandler({ config, models, saes }: Parts): Handlers<typeof I
           yield {
             sequenceIndex: index,
             logprobs: floatTensor(batch.logprobs.subarray(from, to), [to - from]),
-            ...(withKl ? { kl: floatTensor(batch.kl.subarray(from, to), [to - from]) } : {}),
+            ...(withKl
+              ? { uneditedLogprobs: floatTensor(batch.uneditedLogprobs.subarray(from, to), [to - from]), kl: floatTensor(batch.kl.subarray(from, to), [to - from]) }
+              : {}),
           };
         }
       }

@@ -148,15 +148,14 @@ async function residuals(sequences: readonly Window[], hookName: string, dIn: nu
 }
 
 async function scoresOf(sequences: readonly Window[], plan: EvaluationPlan, dIn: number, peer: InferencePeer): Promise<ScoredSequence[]> {
-  const clean = await peer.score(sequences, [], false);
   const sae = await peer.score(sequences, [splice(plan.sae)], true);
   const zero = await peer.score(sequences, [zeroAblation(plan.hookName, dIn)], true);
   const none = new Float32Array(0);
-  return clean.map(({ logprobs }, at) => ({
-    clean: logprobs,
-    sae: sae[at]?.logprobs ?? none,
+  return sae.map((scores, at) => ({
+    clean: scores.uneditedLogprobs ?? none,
+    sae: scores.logprobs,
     zero: zero[at]?.logprobs ?? none,
-    klSae: sae[at]?.kl ?? none,
+    klSae: scores.kl ?? none,
     klZero: zero[at]?.kl ?? none,
   }));
 }

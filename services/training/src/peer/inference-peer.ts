@@ -20,6 +20,8 @@ export interface PromptRows {
 /** Scores of one sequence, [n - 1] each; entry i is of the step from token i to token i + 1. */
 export interface SequenceScores {
   readonly logprobs: Float32Array;
+  /** Without the interventions; when asked for with KL. */
+  readonly uneditedLogprobs: Float32Array | undefined;
   /** KL(unedited || edited), nats. */
   readonly kl: Float32Array | undefined;
 }
@@ -74,9 +76,13 @@ export class InferencePeer {
     const request = { model: this.model, sequences: sequences.map(sequenceOf), interventions: [...interventions], withKl };
     return await this.#ask(async (signal) => {
       const scores: (SequenceScores | undefined)[] = sequences.map(() => undefined);
-      for await (const { sequenceIndex, logprobs, kl } of this.#client.scoreTokens(request, { signal })) {
-        if (logprobs === undefined || (withKl && kl === undefined)) throw internal("SCORE_REPLY", "a ScoreTokens reply lacks a tensor");
-        scores[sequenceIndex] = { logprobs: f32View(logprobs.data), kl: kl === undefined ? undefined : f32View(kl.data) };
+      for await (const { sequenceIndex, logprobs, uneditedLogprobs, kl } of this.#client.scoreTokens(request, { signal })) {
+        if (logprobs === undefined || (withKl && (kl === undefined || uneditedLogprobs === undefined))) throw internal("SCORE_REPLY", "a ScoreTokens reply lacks a tensor");
+        scores[sequenceIndex] = {
+          logprobs: f32View(logprobs.data),
+          uneditedLogprobs: uneditedLogprobs === undefined ? undefined : f32View(uneditedLogprobs.data),
+          kl: kl === undefined ? undefined : f32View(kl.data),
+        };
       }
       return scores.map((score, at) => {
         const wanted = (sequences[at]?.ids.length ?? 0) - 1;
