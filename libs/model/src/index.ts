@@ -8,6 +8,7 @@ export type * from "./edits/edit.ts";
 export { contradiction, neverTogether } from "./edits/contradiction.ts";
 export { selectionsMeet } from "./edits/rules.ts";
 export type { LoadedSae } from "./sae/loaded-sae.ts";
+export { noToken } from "./generation/no-token.ts";
 export { greedy, mostLogprobs, type SamplingParams } from "./sampling/params.ts";
 export { engineDefaults, openEngine } from "./client/open-engine.ts";
 export { type ModelConfig, readModelConfig } from "./config/model-config.ts";

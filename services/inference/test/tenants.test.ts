@@ -19,9 +19,9 @@ afterAll(async () => {
 const clientOf = (tenant: string): Client<typeof InferenceService> => createClient(InferenceService, service.address, { headers: { "x-tenant-id": tenant } });
 
 /** Runs a generation of a tenant to its end; `ended` then knows its place. */
-async function run(tenant: string, ended: string[]): Promise<string> {
+async function run(tenant: string, ended: string[], maxTokens = 20): Promise<string> {
   try {
-    for await (const _ of clientOf(tenant).generate(request)) void _;
+    for await (const _ of clientOf(tenant).generate({ ...request, sampling: { ...request.sampling, maxTokens } })) void _;
     ended.push(tenant);
     return "OK";
   } catch (error) {
@@ -31,7 +31,7 @@ async function run(tenant: string, ended: string[]): Promise<string> {
 
 /** Fills the one row, then the queue with more of the same tenant. */
 async function crowd(ended: string[], waiting: number): Promise<Promise<string>[]> {
-  const runs = [run("greedy", ended)];
+  const runs = [run("greedy", ended, 400)];
   await expect.poll(async () => (await loadOf(service)).activeRequests).toBe(1);
   for (let i = 0; i < waiting; i++) runs.push(run("greedy", ended));
   await expect.poll(async () => (await loadOf(service)).queuedRequests).toBeGreaterThanOrEqual(waiting - 3);

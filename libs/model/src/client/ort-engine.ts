@@ -221,8 +221,8 @@ function requireRows(rows: readonly unknown[]): void {
   if (rows.length === 0) throw new InputError("a step has no rows", { field: "rows", got: "none", wanted: "at least one" });
 }
 
-function reportOf({ taps = [], traces = [], withLogits = false }: StepOptions): StepReport {
-  return { taps, traces, withLogits };
+function reportOf({ taps = [], traces = [], withLogits = false, skipEnded = false }: StepOptions): StepReport {
+  return { taps, traces, withLogits, skipEnded };
 }
 
 function formatOf({ activationDtype = "F16", maxFeatures = 0 }: EncodeOptions): CodeFormat {

@@ -2,14 +2,17 @@ import { topK } from "@mistral-sae/tensor";
 import type { RowFault, StepResult, TopLogprobs } from "../engine.ts";
 import type { ModelRuntime } from "../runtime/model-runtime.ts";
 import { divergence, logSumExp } from "../sampling/distribution.ts";
+import { noToken } from "./no-token.ts";
 import type { Slot } from "./slot.ts";
+
+const noLogits = new Float32Array();
 
 /** One for all rows without log-probabilities: it crosses threads once. */
 const noTop: TopLogprobs = { tokens: new Uint32Array(), logprobs: new Float32Array() };
 
 /**
  * Chooses the next token of each slot from its logits, [dVocab]; those that are missing come from the slots' last residual
- * rows, in one run of the head. Rows whose logits are not
+ * rows, in one run of the head. Slots that are not in `ran` get no token. Rows whose logits are not
  * finite are told in `faults`, so that they take no other row with them.
  */
 export async function chooseNext(
@@ -18,8 +21,9 @@ export async function chooseNext(
   given: readonly (Float32Array | undefined)[],
   klFrom: readonly (number | undefined)[],
   withLogits: boolean,
+  ran?: ReadonlySet<Slot>,
 ): Promise<Pick<StepResult, "tokens" | "faults" | "logprobs" | "top" | "kl" | "logits">> {
-  const lines = await allLogits(runtime, slots, given);
+  const lines = await allLogits(runtime, slots, ran === undefined ? given : slots.map((slot, i) => (ran.has(slot) ? given[i] : noLogits)));
   const line = (i: number): Float32Array => lines[i]!;
   const tokens = new Uint32Array(slots.length);
   const logprobs = new Float32Array(slots.length).fill(Number.NaN);
@@ -27,6 +31,11 @@ export async function chooseNext(
   const top: TopLogprobs[] = [];
   const faults: RowFault[] = [];
   for (const [i, slot] of slots.entries()) {
+    if (ran?.has(slot) === false) {
+      tokens[i] = noToken;
+      top.push(noTop);
+      continue;
+    }
     const { sampling, promptLength } = slot;
     const history = { tokens: slot.tokens, promptLength };
     let token: number;

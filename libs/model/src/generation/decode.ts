@@ -9,7 +9,7 @@ import { Observer } from "./observer.ts";
 import type { Slot } from "./slot.ts";
 import type { Slots } from "./slots.ts";
 
-/** One decoding step of several slots: one batch for each group of like capacities. */
+/** One decoding step of several slots, those that have ended left out if so asked: one batch for each group of like capacities. */
 export async function decodeStep(runtime: ModelRuntime, slots: Slots, rows: readonly DecodeRow[], report: StepReport): Promise<StepResult> {
   const members = checkRows(runtime, slots, rows);
   const klFrom = rows.map(({ klFrom: base }, i) => (base === undefined ? undefined : indexOfSlot(rows, base, i)));
@@ -18,7 +18,8 @@ export async function decodeStep(runtime: ModelRuntime, slots: Slots, rows: read
   const fed = rows.map((row, i) => row.token ?? members[i]!.pending);
   const indexOf = new Map(members.map((slot, i) => [slot.cache, i]));
   const logits = members.map((): Float32Array | undefined => undefined);
-  for (const group of runtime.cache.group(members.map((slot) => slot.cache))) {
+  const running = report.skipEnded ? members.filter((slot, i) => rows[i]?.token !== undefined || !slot.ended) : members;
+  for (const group of runtime.cache.group(running.map((slot) => slot.cache))) {
     const order = group.rows.map((cache) => indexOf.get(cache)!);
     const batch = makeBatch(
       order.map((i) => ({ tokens: Uint32Array.of(fed[i]!), past: members[i]!.cache.length, edits: members[i]!.edits })),
@@ -33,9 +34,10 @@ export async function decodeStep(runtime: ModelRuntime, slots: Slots, rows: read
     }
     await observer.take(taps, order.map((row, b) => ({ row, at: b, count: 1 })));
   }
-  const edited = Uint8Array.from(members, (slot) => slot.edits?.editedAt(slot.cache.length - 1) ?? 0);
+  const ran = running === members ? undefined : new Set(running);
+  const edited = Uint8Array.from(members, (slot) => (ran?.has(slot) === false ? 0 : (slot.edits?.editedAt(slot.cache.length - 1) ?? 0)));
   const endedBy = Int32Array.from(members, (slot) => slot.edits?.endedBy ?? -1);
-  return { ...(await chooseNext(runtime, members, logits, klFrom, report.withLogits)), edited, endedBy, ...observer.result() };
+  return { ...(await chooseNext(runtime, members, logits, klFrom, report.withLogits, ran)), edited, endedBy, ...observer.result() };
 }
 
 /** The slots of a step. Throws InputError for one that is unknown, named twice or full. */

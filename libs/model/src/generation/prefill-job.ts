@@ -90,10 +90,10 @@ export class PrefillJob {
 
   #openSlot(row: Row, source: Slot | undefined): Slot {
     const { cache, source: model, dModel } = this.#runtime;
-    const { tokens, promptLength, edits, sampling, shared } = row.plan;
+    const { tokens, promptLength, edits, sampling, endIds, shared } = row.plan;
     const room = Math.min(tokens.length + 1, model.nCtx);
     const place = source === undefined ? cache.allocate(room) : cache.fork(source.cache, shared, room);
-    const slot = new Slot(tokens, place, { nCtx: model.nCtx, dModel, promptLength, edits, sampling });
+    const slot = new Slot(tokens, place, { nCtx: model.nCtx, dModel, promptLength, edits, sampling, endIds });
     row.done = shared;
     if (source !== undefined && shared === tokens.length) slot.last.set(source.last);
     return slot;

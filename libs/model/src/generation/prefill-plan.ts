@@ -13,6 +13,7 @@ export interface RowPlan {
   readonly promptLength: number;
   readonly edits: SequenceEdits | undefined;
   readonly sampling: SamplingParams | undefined;
+  readonly endIds: readonly number[] | undefined;
   readonly klFromRow: number | undefined;
   /** Where the first `shared` positions come from, when any do: a slot, or an earlier row of the call. */
   readonly reuse: { readonly slot: Slot; readonly row?: undefined } | { readonly row: number } | undefined;
@@ -29,7 +30,7 @@ export function planRows(runtime: ModelRuntime, slots: Slots, inputs: readonly P
     const promptLength = promptLengthOf(input, i);
     const edits = compile(input.edits, promptLength);
     const { reuse, shared } = share(input, edits, i, plans, slots);
-    plans.push({ tokens: input.tokens, promptLength, edits, sampling: input.sampling, klFromRow: input.klFromRow, reuse: shared > 0 ? reuse : undefined, shared });
+    plans.push({ tokens: input.tokens, promptLength, edits, sampling: input.sampling, endIds: input.endIds, klFromRow: input.klFromRow, reuse: shared > 0 ? reuse : undefined, shared });
   }
   return plans;
 }

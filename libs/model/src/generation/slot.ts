@@ -10,6 +10,8 @@ export interface SlotSettings {
   readonly promptLength: number;
   readonly edits: SequenceEdits | undefined;
   readonly sampling?: SamplingParams | undefined;
+  /** Tokens after which the sequence is over. */
+  readonly endIds?: readonly number[] | undefined;
 }
 
 /** A sequence under way: its tokens, its cache, and how its next token is chosen. */
@@ -22,6 +24,7 @@ export class Slot {
   readonly last: Float32Array;
   /** The token chosen last, fed next unless another is given. */
   pending = 0;
+  readonly #endIds: readonly number[];
   readonly #tokens: Uint32Array;
   #length: number;
 
@@ -30,10 +33,16 @@ export class Slot {
     this.edits = settings.edits;
     this.sampling = settings.sampling ?? greedy;
     this.promptLength = settings.promptLength;
+    this.#endIds = settings.endIds ?? [];
     this.last = new Float32Array(settings.dModel);
     this.#tokens = new Uint32Array(settings.nCtx);
     this.#tokens.set(tokens);
     this.#length = tokens.length;
+  }
+
+  /** Whether the token chosen last ended the sequence. */
+  get ended(): boolean {
+    return this.#endIds.includes(this.pending);
   }
 
   /** The tokens fed so far, a view. */
@@ -50,7 +59,7 @@ export class Slot {
   fork(cache: CacheRow): Slot {
     const edits = this.edits?.fork();
     const { promptLength, sampling } = this;
-    const copy = new Slot(this.tokens, cache, { nCtx: this.#tokens.length, dModel: this.last.length, promptLength, edits, sampling });
+    const copy = new Slot(this.tokens, cache, { nCtx: this.#tokens.length, dModel: this.last.length, promptLength, edits, sampling, endIds: this.#endIds });
     copy.last.set(this.last);
     copy.pending = this.pending;
     return copy;

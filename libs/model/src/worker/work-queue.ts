@@ -9,13 +9,17 @@ export interface Work {
 
 /** Decoding and what frees slots first, then prefill, then the rest; each in the order of arrival. */
 function classOf(name: CommandName): 0 | 1 | 2 {
-  if (name === "decode" || name === "fork" || name === "free" || name === "proofs" || name === "usage" || name === "prefillCancel") return 0;
+  if (name === "decode" || name === "decodeRun" || name === "fork" || name === "free" || name === "proofs" || name === "usage" || name === "prefillCancel") return 0;
   return name === "prefillStart" || name === "prefillStep" ? 1 : 2;
 }
 
-/** Work that has arrived and not begun. */
+/**
+ * Work that has arrived and not begun. Of two decoding steps in a row the second lets one piece of other work go first, so
+ * that steps that are asked for ahead of time hold up neither prompts nor harvesting.
+ */
 export class WorkQueue {
   readonly #classes: [Work[], Work[], Work[]] = [[], [], []];
+  #decoded = false;
 
   push(work: Work): void {
     this.#classes[classOf(work.name)].push(work);
@@ -27,7 +31,11 @@ export class WorkQueue {
   }
 
   take(): Work | undefined {
-    return this.#classes.find((list) => list.length > 0)?.shift();
+    const [urgent, ...others] = this.#classes;
+    const other = others.find((list) => list.length > 0);
+    const work = this.#decoded && urgent[0]?.name === "decode" && other !== undefined ? other.shift() : (urgent.shift() ?? other?.shift());
+    this.#decoded = work?.name === "decode" || work?.name === "decodeRun" || (this.#decoded && work !== undefined && classOf(work.name) === 0);
+    return work;
   }
 
   /** Takes one piece out; undefined when it has begun or ended. */

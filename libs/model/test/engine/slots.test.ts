@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { CacheFullError, greedy, openEngine, type Engine, type SlotId } from "../../src/index.ts";
+import { CacheFullError, greedy, noToken, openEngine, type Engine, type SlotId } from "../../src/index.ts";
 import { relativeDifference, tokensOf } from "../support/compare.ts";
 import { tinyConfig, writeTinyModel } from "../support/tiny-model.ts";
 
@@ -216,6 +216,26 @@ describe("slots", () => {
     await expect(engine.decode([{ slot: short[0]!, token: 96 }])).rejects.toThrow("got 96, wanted below 96");
     await expect(engine.prefill([{ tokens: tokensOf(701, vocab) }])).rejects.toThrow("a sequence is longer than the context (field rows[0].tokens; got 701 tokens, wanted at most 700 tokens)");
     await engine.free([...slots, ...short]);
+  });
+
+  it("are left out of a step, if so asked, once they have chosen a token that ends them", async () => {
+    const prompts = [7, 12].map((length) => tokensOf(length, vocab));
+    const plain = await engine.prefill(prompts.map((tokens) => ({ tokens })));
+    const first = await engine.decode(plain.slots.map((slot) => ({ slot })));
+    const ending = first.tokens[0]!;
+    const second = await engine.decode([{ slot: plain.slots[1]! }]);
+
+    const { slots } = await engine.prefill([{ tokens: prompts[0]!, endIds: [ending] }, { tokens: prompts[1]!, endIds: [vocab] }]);
+    const rows = slots.map((slot) => ({ slot }));
+    // Asked for before the step before it is known.
+    const steps = await Promise.all([engine.decode(rows, { skipEnded: true }), engine.decode(rows, { skipEnded: true, withLogits: true })]);
+    expect(steps[0].tokens).toEqual(first.tokens);
+    expect([...steps[1].tokens]).toEqual([noToken, second.tokens[0]]);
+    expect(steps[1].logits.length).toBe(vocab);
+    expect([...steps[1].offsets]).toEqual([0, 0, 1]);
+    const named = await engine.decode([{ slot: slots[0]!, token: ending }], { skipEnded: true });
+    expect(named.tokens[0]).not.toBe(noToken);
+    await engine.free([...plain.slots, ...slots]);
   });
 
   it("are refused when the cache's budget is spent, and welcome again when others are freed", async () => {

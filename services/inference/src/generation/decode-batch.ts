@@ -1,4 +1,4 @@
-import type { DecodeRow, Engine, StepResult, Tap, Trace } from "@mistral-sae/model";
+import { type DecodeRow, type Engine, noToken, type StepResult, type Tap, type Trace } from "@mistral-sae/model";
 import type { Seat } from "./seat.ts";
 import { distinct, StepRows, tapKey, traceKey } from "./step-rows.ts";
 import type { VariantRun } from "./variant-run.ts";
@@ -43,12 +43,43 @@ export class DecodeBatch {
     return this.#rows.length;
   }
 
-  /** Decodes every row, one token or as many as a run of the engine makes, and hands out what came of it. `failed` ends a generation that has none. */
-  async run(failed: (seat: Seat, error: Error) => void): Promise<void> {
+  /**
+   * Decodes every row, one token or as many as a run of the engine makes, and yields whenever it has handed out what came of
+   * it. `failed` ends a generation that has none. As long as the rows stay as they are and `goesOn` agrees, the next step is
+   * asked for before the one under way has been looked at, so that the engine never waits for this thread.
+   */
+  async *run(failed: (seat: Seat, error: Error) => void, goesOn: () => boolean): AsyncGenerator<void, void, undefined> {
     const observed = this.#observed();
-    const steps = Math.min(this.#engine.info.decodeSteps, ...this.#variants.map(({ remaining }) => remaining));
-    const results = steps > 1 ? await this.#engine.decodeRun(this.#rows, steps, observed) : [await this.#engine.decode(this.#rows, observed)];
-    for (const result of results) this.#hand(result, observed, failed);
+    let left = Math.min(...this.#variants.map(({ remaining }) => remaining));
+    const steps = Math.min(this.#engine.info.decodeSteps, left);
+    if (steps > 1) {
+      for (const result of await this.#engine.decodeRun(this.#rows, steps, observed)) this.#hand(result, observed, failed);
+      yield;
+      return;
+    }
+    const ahead = observed === nothing && this.#variants.every((variant) => variant.bearsAhead) && this.seats.every(({ generation }) => !generation.plan.withKl);
+    let step: Promise<StepResult> | undefined = this.#engine.decode(this.#rows, observed);
+    for (; step !== undefined; left--) {
+      const next: Promise<StepResult> | undefined = ahead && left > 1 && goesOn() && this.#steady() ? this.#engine.decode(this.#again(), skipEnded) : undefined;
+      // Its failure is met when its turn comes.
+      next?.catch(() => undefined);
+      this.#hand(await step, observed, failed);
+      yield;
+      step = next;
+    }
+  }
+
+  /** Whether every row would decode again as far as is known. */
+  #steady(): boolean {
+    return this.#variants.every((variant, i) => {
+      const seat = this.#owners[i];
+      return seat?.state === "decoding" && variant.slot === this.#rows[i]?.slot && !seat.generation.events.full && seat.generation.needs(variant);
+    });
+  }
+
+  /** The same rows, to be fed what was chosen for them. */
+  #again(): DecodeRow[] {
+    return this.#rows.map(({ slot }) => ({ slot }));
   }
 
   #hand(result: StepResult, { taps, traces }: Observed, failed: (seat: Seat, error: Error) => void): void {
@@ -58,6 +89,7 @@ export class DecodeBatch {
       if (seat?.state === "decoding") failed(seat, new Error(message));
     }
     for (const [i, variant] of this.#variants.entries()) {
+      if (result.tokens[i] === noToken) continue;
       const seat = this.#owners[i];
       // Whoever left while the step ran has given its slot back; who ended within a run has no use for what followed.
       if (seat?.state === "decoding" && variant.slot === this.#rows[i]?.slot && seat.generation.needs(variant)) seat.generation.stepped(variant, i, rows);
@@ -84,5 +116,7 @@ interface Observed {
   readonly taps: readonly Tap[];
   readonly traces: readonly Trace[];
 }
+
+const skipEnded = { skipEnded: true } as const;
 
 const nothing: Observed = { taps: [], traces: [] };

@@ -88,6 +88,7 @@ export class Generation {
       promptLength: prompt.ids.length,
       edits: variant.placed.map(({ edit }) => edit),
       sampling: params.sampling,
+      endIds: variant.endIds,
       ...(i === 0 || (source !== undefined && live[0]?.placed.length !== 0) ? shared : { reuse: { row: 0 } }),
       ...(i === 0 || !withKl ? {} : { klFromRow: 0 }),
     }));

@@ -73,6 +73,8 @@ export class Scheduler {
   #rows = 0;
   #reserved = 0;
   #stepping = false;
+  /** Set when a generation joins, so that the steps take it along. */
+  #joined = false;
   /** Set while a prompt waits for memory that others hold. */
   #held = false;
   #closed: RpcError | undefined;
@@ -225,6 +227,7 @@ export class Scheduler {
     const { generation } = seat;
     seat.state = "decoding";
     this.#active.add(seat);
+    this.#joined = true;
     try {
       if (seat.begun) generation.resumed(result.slots);
       else generation.prefilled(result, new StepRows(result, taps, []));
@@ -279,18 +282,22 @@ export class Scheduler {
   async #steps(): Promise<void> {
     // Nothing happens between finding no row and saying so: what comes later starts the steps anew.
     while (this.#batch.collect(this.#active)) {
+      this.#joined = false;
       try {
-        await this.#batch.run((seat, error) => this.#end(seat, this.#explain(error)));
+        const steps = this.#batch.run((seat, error) => this.#end(seat, this.#explain(error)), () => !this.#joined);
+        for await (const _ of steps) this.#stepped();
       } catch (error) {
         this.#stepFailed(error);
-        continue;
-      }
-      for (const seat of this.#batch.seats) {
-        this.#queue.charge(seat.tenant, OUTPUT_WEIGHT * seat.rows);
-        if (seat.state === "decoding") this.#retire(seat);
       }
     }
     this.#stepping = false;
+  }
+
+  #stepped(): void {
+    for (const seat of this.#batch.seats) {
+      this.#queue.charge(seat.tenant, OUTPUT_WEIGHT * seat.rows);
+      if (seat.state === "decoding") this.#retire(seat);
+    }
   }
 
   /** Without memory for one more token the generation that began last gives way to the others. */

@@ -69,6 +69,19 @@ export class VariantRun {
     return this.#chosen;
   }
 
+  /** Tokens after which it is over. */
+  get endIds(): readonly number[] {
+    return [...this.#endIds];
+  }
+
+  /**
+   * Whether a step may be asked for before it is known that the one before it was not the last. A token too many is left
+   * out by the engine when it is known by its id; otherwise it does no harm unless edits are counted.
+   */
+  get bearsAhead(): boolean {
+    return this.placed.length === 0 || (this.#params.stop.length === 0 && !this.mayEnd);
+  }
+
   /** Tokens that it may still generate. */
   get remaining(): number {
     return this.#params.maxTokens - this.#chosen;

@@ -17,7 +17,8 @@ export function candidateHooks(hookName: string, info: EngineInfo): string[] {
   for (const hook of info.hooks) {
     const index = siteIndex(hook.hookName);
     if (index === undefined || configured === undefined || !hook.writable) continue;
-    const near = info.nLayers <= TRY_ALL_LAYERS || Math.abs(index - configured) <= 1;
+    // Sites come in half layers; few SAEs are trained in the middle of one.
+    const near = index % 2 === configured % 2 && (info.nLayers <= TRY_ALL_LAYERS || Math.abs(index - configured) <= 2);
     if (near && !sites.has(siteOf(hook.hookName))) sites.set(siteOf(hook.hookName), hook.hookName);
   }
   return [...sites.values()];
