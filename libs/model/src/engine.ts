@@ -94,6 +94,8 @@ export interface EngineInfo {
   readonly modelDir: string;
   /** config.json's architecture, e.g. MistralForCausalLM. */
   readonly architecture: string;
+  /** Inputs that the checkpoint was trained for and that are not taken, e.g. ["image"]: only its language model is read. */
+  readonly refusedInputs: readonly string[];
   readonly nLayers: number;
   readonly dModel: number;
   readonly nHeads: number;

@@ -17,6 +17,7 @@ export async function describeModel(source: ModelSource): Promise<Omit<EngineInf
   return {
     modelDir,
     architecture: config.architecture,
+    refusedInputs: config.hasVision ? ["image"] : [],
     nLayers: config.nLayers,
     dModel: config.dModel,
     nHeads: config.nHeads,

@@ -42,6 +42,13 @@ describe("models whose layers are Mistral's, against transformers", () => {
     expect(await difference(model.modelDir, name)).toBeLessThan(1e-5);
   });
 
+  it("a model that also takes images says that they are refused", async () => {
+    await using model = await writeHashedModel(wrapped[0]![1]);
+    const engine = await openEngine({ modelDir: model.modelDir, threads: 1 });
+    expect(engine.info.refusedInputs).toEqual(["image"]);
+    await engine.close();
+  });
+
   it("Mistral's own layout, whose rotary pairs lie side by side, has the logits of Mistral's own program", async () => {
     await using model = await writeHashedModel(configs["consolidated"]!);
     expect(await difference(model.modelDir, "consolidated")).toBeLessThan(1e-5);

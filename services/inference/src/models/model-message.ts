@@ -30,5 +30,6 @@ export function readyModel({ name, uri, engine, tokenizer }: LoadedModel): Model
     eosTokenIds: [...info.eosTokenIds],
     digest: info.digest,
     hasChatTemplate: tokenizer.hasChatTemplate,
+    refusedInputs: [...info.refusedInputs],
   });
 }

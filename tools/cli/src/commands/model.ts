@@ -42,7 +42,7 @@ async function inspect({ output }: Context, folder: string): Promise<void> {
   const facts = {
     folder: info.modelDir,
     architecture: info.architecture,
-    images: config.hasVision ? "refused: only the language model is read" : "none",
+    refused_inputs: info.refusedInputs,
     n_layers: info.nLayers,
     d_model: info.dModel,
     n_heads: info.nHeads,
