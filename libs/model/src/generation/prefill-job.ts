@@ -121,7 +121,7 @@ export class PrefillJob {
   async #run(batch: Batch, rows: readonly Row[]): Promise<void> {
     const { dModel } = this.#runtime;
     const began = performance.now();
-    const ends = rows.some((row, b) => row.done + batch.lengths[b]! === row.plan.tokens.length);
+    const ends = rows.some((row, b) => row.plan.tokens.length === row.done + batch.lengths[b]!);
     const { resid, taps, logits } = await this.#runtime.passToEnd(batch, this.#observer.sites, ends);
     const { dVocab } = this.#runtime.source.config;
     settleCache(batch);

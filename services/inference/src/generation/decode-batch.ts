@@ -60,10 +60,19 @@ export class DecodeBatch {
     const ahead = observed === nothing && this.#variants.every((variant) => variant.bearsAhead) && this.seats.every(({ generation }) => !generation.plan.withKl);
     let step: Promise<StepResult> | undefined = this.#engine.decode(this.#rows, observed);
     for (; step !== undefined; left--) {
-      const next: Promise<StepResult> | undefined = ahead && left > 1 && goesOn() && this.#steady() ? this.#engine.decode(this.#again(), skipEnded) : undefined;
+      let next: Promise<StepResult> | undefined = ahead && left > 1 && goesOn() && this.#steady() ? this.#engine.decode(this.#again(), skipEnded) : undefined;
       // Its failure is met when its turn comes.
       next?.catch(() => undefined);
-      this.#hand(await step, observed, failed);
+      let result: StepResult;
+      try {
+        result = await step;
+      } catch (error) {
+        // A step without memory has fed nothing. If the one behind it found some, that has chosen these very tokens.
+        if (next === undefined) throw error;
+        result = await next.catch(() => Promise.reject(error as Error));
+        next = undefined;
+      }
+      this.#hand(result, observed, failed);
       yield;
       step = next;
     }
