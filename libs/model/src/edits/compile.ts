@@ -5,7 +5,7 @@ import { compileGate, type ConditionContext, type Probe } from "./conditions.ts"
 import { fault } from "./fault.ts";
 import { activationFormula } from "./feature-formulas.ts";
 import { FeatureGroup, type FeatureStep } from "./feature-group.ts";
-import type { CompiledEdits, CompiledStep } from "./steps.ts";
+import type { Addition, CompiledEdits, CompiledStep, VectorStep } from "./steps.ts";
 import { add, addFraction, length, normScaledAdd, orthogonal, projectionCap, replace, swap, unit, type RowFormula } from "./vector-formulas.ts";
 
 /** What edits refer to. */
@@ -25,7 +25,7 @@ export function compileEdits(edits: readonly Edit[], context: EditContext): Comp
     checkSchedule(edit);
     const list = steps.get(point) ?? [];
     steps.set(point, list);
-    if ("direction" in edit) list.push({ kind: "vector", index, formula: vectorFormula(edit, context) });
+    if ("direction" in edit) list.push(vectorStep(edit, index, context));
     else if (edit.method === "reconstruct") groupOf(list, context.sae(edit.sae)).addReconstruct(index);
     else groupOf(list, context.sae(edit.sae)).add(featureStep(edit, index, context.sae(edit.sae)));
     return compileGate(edit, index, point, context, probes);
@@ -66,8 +66,18 @@ function featureStep(edit: FeatureEdit, index: number, sae: SaeRuntime): Feature
   return { index, edit, feature: edit.feature, formula: activationFormula(edit), keepErrorTerm: edit.keepErrorTerm ?? true };
 }
 
-function vectorFormula(edit: VectorEdit, context: EditContext): RowFormula {
+function vectorStep(edit: VectorEdit, index: number, context: EditContext): VectorStep {
   const v = direction(edit, "direction", edit.direction, context);
+  return { kind: "vector", index, formula: vectorFormula(edit, v, context), addition: edit.method === "add" ? addition(edit, v) : undefined };
+}
+
+function addition(edit: VectorEdit, v: Float32Array): Addition {
+  const byNorm = edit.unit === "resid_norm_fraction";
+  const vector = byNorm || edit.normalize === true ? unit(v) : v;
+  return { vector, length: length(vector), strength: strength(edit, edit.strength), byNorm };
+}
+
+function vectorFormula(edit: VectorEdit, v: Float32Array, context: EditContext): RowFormula {
   if (edit.method !== "add" && edit.unit !== undefined && edit.unit !== "raw") throw fault(edit, "unit", `${edit.method} takes raw strengths only`, edit.unit, "raw");
   if (edit.method !== "add" && edit.method !== "norm_scaled_add") refuse(edit, "normalize", edit.normalize);
   if (edit.method !== "norm_scaled_add") refuse(edit, "maxFraction", edit.maxFraction);

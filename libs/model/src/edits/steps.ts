@@ -8,6 +8,17 @@ export interface VectorStep {
   readonly kind: "vector";
   readonly index: number;
   readonly formula: RowFormula;
+  /** Set where the edit only adds to the row. */
+  readonly addition: Addition | undefined;
+}
+
+/** h + c v, or h + c ‖h‖ v when `byNorm`; c = strength · g(t). */
+export interface Addition {
+  readonly vector: Float32Array;
+  /** ‖v‖ */
+  readonly length: number;
+  readonly strength: number;
+  readonly byNorm: boolean;
 }
 
 export type CompiledStep = VectorStep | FeatureGroup;

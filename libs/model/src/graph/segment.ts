@@ -1,3 +1,4 @@
+import type { AdditionKind } from "../edits/additions.ts";
 import { lastPoint } from "../hooks/hook-name.ts";
 import { innerHooks, innerName, type InnerHook } from "../hooks/inner-hooks.ts";
 import { onnxDataTypes } from "../onnx/data-type.ts";
@@ -12,6 +13,24 @@ import { weightNames } from "./weight-table.ts";
 export function residualName(point: number): string {
   return `resid_${point}`;
 }
+
+/** Names of what is added at a point, of the residual after it, and of the lengths of the rows before it. */
+export const additionNames = {
+  raw: (point: number): string => `add_${point}`,
+  byNorm: (point: number): string => `add_by_norm_${point}`,
+  edited: (point: number): string => `edited_${point}`,
+  norms: (point: number): string => `norms_${point}`,
+} as const;
+
+/** What a segment's graph can do beside running its layers. */
+export interface SegmentExtras {
+  /** Names of values inside layers that it gives. */
+  readonly inner: ReadonlySet<string>;
+  /** Points between its ends at which it adds rows that it is fed. */
+  readonly additions: ReadonlyMap<number, AdditionKind>;
+}
+
+const noExtras: SegmentExtras = { inner: new Set(), additions: new Map() };
 
 /** The start of a segment that reads tokens; other segments start at a residual point. */
 export const fromTokens = -1;
@@ -28,12 +47,14 @@ export function attentionLayers(from: number, to: number): readonly [first: numb
  * attention `seqlens_k` int32 [B] (each row's past + S − 1), `total_sequence_length` int32 scalar (the largest past + S)
  * and the cache of each layer; at the end of the model `logit_rows` int64 [R], rows of [B · S]. Outputs: `resid_{p}` f32
  * [B, S, D] for every point after `from` up to `to`, the new keys and values of each layer, the values inside layers whose
- * names ({@link innerName}) are in `inner`, and at the end of the model `logits` f32 [R, V].
+ * names ({@link innerName}) are in `inner`, and at the end of the model `logits` f32 [R, V]. At a point p of `additions` the
+ * graph adds `add_{p}` f32 [B, S, D] to the residual, and by the norm also ‖h‖ `add_by_norm_{p}`; it gives `edited_{p}` f32
+ * [B, S, D] and by the norm `norms_{p}` f32 [B, S, 1].
  */
-export function buildSegment(source: ModelSource, from: number, to: number, inner: ReadonlySet<string> = new Set()): Uint8Array {
+export function buildSegment(source: ModelSource, from: number, to: number, { inner, additions }: SegmentExtras = noExtras): Uint8Array {
   const { dModel } = source.config;
   const g = new Graph(`points_${from}_${to}`);
-  const publish = (point: number, value: string): string => g.output(residualName(point), "float32", ["B", "S", dModel], value);
+  const publish = (name: string, value: string): string => g.output(name, "float32", ["B", "S", dModel], value);
   const publishInner =
     (layer: number): PublishInner =>
     (hook: InnerHook, make) => {
@@ -44,13 +65,15 @@ export function buildSegment(source: ModelSource, from: number, to: number, inne
   let stream: Stream;
   if (from === fromTokens) {
     stream = { x: embed(g, source, g.input("input_ids", "int64", ["B", "S"])) };
-    publish(0, stream.x);
+    publish(residualName(0), stream.x);
   } else {
     stream = { x: g.input("resid_in", "float32", ["B", "S", dModel]) };
   }
   let inputs: LayerInputs | undefined;
   for (let half = first; half < to; half++) {
     const layer = half >> 1;
+    const kind = half > first ? additions.get(half) : undefined;
+    if (kind !== undefined) stream = addAt(g, source, half, stream, kind, publish);
     let result: HalfLayer;
     if (half % 2 === 0) {
       const attention = addAttention(g, source, layer, stream, (inputs ??= layerInputs(g, source)), pastInputs(g, source, layer), publishInner(layer));
@@ -59,18 +82,30 @@ export function buildSegment(source: ModelSource, from: number, to: number, inne
     } else {
       result = addMlp(g, source, layer, stream, publishInner(layer));
     }
-    if (half > first) publish(half, result.settled);
+    if (half > first) publish(kind === undefined ? residualName(half) : additionNames.edited(half), result.settled);
     stream = result.after;
   }
   if (to > first) {
     const end = settle(g, stream);
-    publish(to, end);
+    publish(residualName(to), end);
     if (to === lastPoint(source.config.nLayers)) {
       const rows = g.op("Gather", [g.op("Reshape", [end, g.int64(-1, dModel)]), g.input("logit_rows", "int64", ["R"])], { axis: 0 });
       g.output("logits", "float32", ["R", source.config.dVocab], logitsOf(g, source, rows));
     }
   }
   return g.modelBytes();
+}
+
+/** The stream with what is fed for point `p` added to it. */
+function addAt(g: Graph, { config }: ModelSource, p: number, stream: Stream, kind: AdditionKind, publish: (name: string, value: string) => string): Stream {
+  const h = settle(g, stream);
+  publish(residualName(p), h);
+  const shape = ["B", "S", config.dModel];
+  const raw = g.input(additionNames.raw(p), "float32", shape);
+  if (kind === "raw") return { x: h, delta: raw };
+  const norms = g.op("ReduceL2", [h, g.int64(-1)], { keepdims: 1 });
+  g.output(additionNames.norms(p), "float32", ["B", "S", 1], norms);
+  return { x: h, delta: g.op("Add", [raw, g.op("Mul", [norms, g.input(additionNames.byNorm(p), "float32", shape)])]) };
 }
 
 /** Rows of the embedding table, f32 [..., D]. */

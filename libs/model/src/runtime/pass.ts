@@ -1,8 +1,9 @@
 import { Tensor } from "onnxruntime-node";
 import { applyEdits } from "../edits/apply.ts";
+import { type AdditionKind, type Additions, additionKind, additionsAt, recordAdditions } from "../edits/additions.ts";
 import type { SequenceEdits } from "../edits/compiled.ts";
 import { newRowsName } from "../graph/layer.ts";
-import { attentionLayers, fromTokens, residualName } from "../graph/segment.ts";
+import { additionNames, attentionLayers, fromTokens, residualName } from "../graph/segment.ts";
 import { type HookSite, lastPoint } from "../hooks/hook-name.ts";
 import { innerName } from "../hooks/inner-hooks.ts";
 import { positionFeeds, tokenFeed, type Batch } from "./batch.ts";
@@ -48,8 +49,8 @@ export interface PassShape extends CacheShape {
  */
 export async function runPass(segments: Segments, shape: PassShape, batch: Batch, { to, taps = [], logits: withLogits = false }: PassGoal): Promise<PassResult> {
   const { dModel } = shape;
-  const edited = editedPoints(batch, to);
-  const path = await segments.path(to, edited, innerTaps(taps));
+  const { edited, added } = editedPoints(batch, to);
+  const path = await segments.path(to, edited.filter((point) => !added.has(point)), innerTaps(taps), added);
   const positions = positionFeeds(batch);
   const read: Float32Array[] = taps.map(() => new Float32Array());
   let resid: Float32Array = new Float32Array();
@@ -61,6 +62,7 @@ export async function runPass(segments: Segments, shape: PassShape, batch: Batch
     const [firstLayer, endLayer] = attentionLayers(segment.from, segment.to);
     if (endLayer > firstLayer) feedLayers(feeds, positions, firstLayer, endLayer, batch, shape);
     const names = wantedOutputs(segment, taps, batch);
+    const additions = feedAdditions(feeds, names, segment, added, batch, dModel);
     if (segment.to === lastPoint(shape.nLayers)) {
       const here = withLogits && !edited.includes(segment.to);
       feeds["logit_rows"] = here ? lastRowIndices(batch) : noRows;
@@ -68,11 +70,12 @@ export async function runPass(segments: Segments, shape: PassShape, batch: Batch
     }
     const outputs = await segment.session.run(feeds, names);
     if (names.at(-1) === "logits") logits = floats(outputs, "logits");
+    for (const [point, addition] of additions) recordAdditions(addition, addition.byNorm === undefined ? undefined : floats(outputs, additionNames.norms(point)));
     if (batch.cache.kind !== "none") keep(outputs, firstLayer, endLayer, batch.cache.rows, batch);
     resid = floats(outputs, residualName(segment.to));
     const here = edited.includes(segment.to);
     for (const [i, { site, afterEdits }] of taps.entries()) {
-      const inside = insideName(site, segment);
+      const inside = insideName(site, afterEdits, segment);
       if (inside !== undefined) read[i] = floats(outputs, inside);
       else if (site.kind === "residual" && site.point === segment.to && !afterEdits) read[i] = here ? resid.slice() : resid;
     }
@@ -96,15 +99,32 @@ function innerTaps(taps: readonly SiteTap[]): InnerTap[] {
 }
 
 /** The output of a segment that holds a site, unless it is the segment's end. */
-function insideName(site: HookSite, { from, to }: Segment): string | undefined {
+function insideName(site: HookSite, afterEdits: boolean, { from, to, additions }: Segment): string | undefined {
   if (site.kind === "inner") return site.half >= from && site.half < to ? innerName(site.layer, site.hook) : undefined;
-  return site.kind === "residual" && site.point > from && site.point < to ? residualName(site.point) : undefined;
+  if (site.kind !== "residual" || site.point <= from || site.point >= to) return undefined;
+  return afterEdits && additions.has(site.point) ? additionNames.edited(site.point) : residualName(site.point);
+}
+
+/** Feeds what the segment adds between its ends: the batch's own rows, or nothing but zeros. */
+function feedAdditions(feeds: Feeds, names: string[], segment: Segment, added: ReadonlyMap<number, AdditionKind>, batch: Batch, d: number): Map<number, Additions> {
+  const made = new Map<number, Additions>();
+  const shape = [batch.size, batch.steps, d];
+  for (const [point, kind] of segment.additions) {
+    const additions = added.has(point) ? additionsAt(batch, point, kind, d) : undefined;
+    const raw = additions?.raw ?? new Float32Array(batch.size * batch.steps * d);
+    feeds[additionNames.raw(point)] = new Tensor("float32", raw, shape);
+    if (kind === "by norm") feeds[additionNames.byNorm(point)] = new Tensor("float32", additions?.byNorm ?? raw, shape);
+    if (additions === undefined) continue;
+    made.set(point, additions);
+    if (additions.byNorm !== undefined) names.push(additionNames.norms(point));
+  }
+  return made;
 }
 
 function wantedOutputs(segment: Segment, taps: readonly SiteTap[], batch: Batch): string[] {
   const names = new Set([residualName(segment.to)]);
-  for (const { site } of taps) {
-    const inside = insideName(site, segment);
+  for (const { site, afterEdits } of taps) {
+    const inside = insideName(site, afterEdits, segment);
     if (inside !== undefined) names.add(inside);
   }
   if (batch.cache.kind !== "none") {
@@ -126,14 +146,22 @@ function normalised(rows: Float32Array, d: number, epsilon: number): Float32Arra
   return out;
 }
 
-/** Points at which edits select a row of the batch or look at one. Where none does, the model need not be cut. */
-function editedPoints(batch: Batch, to: number): number[] {
+/**
+ * Points at which edits select a row of the batch or look at one, and those of them at which the graph can add what they
+ * add. Everywhere else the model need not be cut.
+ */
+function editedPoints(batch: Batch, to: number): { edited: number[]; added: Map<number, AdditionKind> } {
   const points = new Set<number>();
   for (const [b, edits] of batch.edits.entries()) {
     if (edits === undefined || !anyNeeded(batch, b, edits)) continue;
     for (const point of edits.compiled.points) if (point <= to) points.add(point);
   }
-  return [...points];
+  const added = new Map<number, AdditionKind>();
+  for (const point of points) {
+    const kind = point < to && point > 0 ? additionKind(batch, point) : undefined;
+    if (kind !== undefined) added.set(point, kind);
+  }
+  return { edited: [...points], added };
 }
 
 function anyNeeded({ steps, lengths, past, tokens }: Batch, b: number, edits: SequenceEdits): boolean {
