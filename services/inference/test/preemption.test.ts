@@ -48,3 +48,21 @@ it("a generation that is set back for memory goes on where it was, with the text
     await removeData(service);
   }
 });
+
+it("a generation that is alone goes on as well where growing would take more than the memory there is", async () => {
+  // 2 MiB hold 512 positions: three rows fit, and not the three beside their larger copies.
+  const tight = await startService({ cacheMib: 2, prefixCache: false });
+  const roomy = await startService({ prefixCache: false });
+  try {
+    const variants = ["a", "b", "c"].map((variantId) => ({ variantId }));
+    const long = { prompt: ids([1, ...Array.from({ length: 50 }, (_, i) => 300 + i)]), sampling: { temperature: 1, seed: 3n, maxTokens: 90, ignoreEos: true }, variants };
+    const [got, wanted] = [await generate(tight, long), await generate(roomy, long)];
+    for (const { variantId } of variants) expect(idsOf(variantOf(got, variantId))).toEqual(idsOf(variantOf(wanted, variantId)));
+    await expectIdle(tight);
+  } finally {
+    for (const service of [tight, roomy]) {
+      await service.stop();
+      await removeData(service);
+    }
+  }
+});

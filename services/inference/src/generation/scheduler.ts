@@ -308,19 +308,21 @@ export class Scheduler {
     }
     if (this.#evictAll()) return;
     const last = [...this.#active].at(-1);
-    if (last === undefined) return;
-    if (this.#active.size === 1) this.#end(last, resourceExhausted("MEMORY_BUDGET", error.message, RETRY_MS));
-    else this.#preempt(last);
+    if (last !== undefined) this.#preempt(last);
   }
 
-  /** Takes a generation out of the batch; it goes on where it was once another has ended. */
+  /**
+   * Takes a generation out of the batch; it goes on where it was once another has ended. One that is alone goes on at once:
+   * read anew it lies in one piece, where growing needs the old place and the new one side by side.
+   */
   #preempt(seat: Seat): void {
     this.#active.delete(seat);
     this.#giveBack(seat, false);
     seat.state = "waiting";
     this.#setBack.push(seat);
-    this.#held = true;
+    this.#held = this.#rows > 0;
     this.#metrics.preempted();
+    this.#start();
   }
 
   /** Sends the ends of variants that have ended, and gives back the slots that are needed no more. */
