@@ -20,8 +20,9 @@ export interface CallOptions {
 
 /**
  * The thread that runs a model, and the calls that wait for it. A thread and no process of its own: residuals change
- * hands by moving their buffers, where a pipe copies them on the event loop (19 ms for 8 MiB, against 2). What an error
- * or the heap's limit ends is the thread alone; a native abort ends the process, which its supervisor starts again.
+ * hands by moving their buffers, where a pipe copies them on the event loop (19 ms for 8 MiB, against 2). What an error of
+ * its code ends is the thread alone; a native abort, which cutting into a run is too, ends the process, and its
+ * supervisor starts that again.
  */
 export class WorkerLink {
   readonly closed: Promise<Error | undefined>;
