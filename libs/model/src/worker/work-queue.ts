@@ -14,12 +14,13 @@ function classOf(name: CommandName): 0 | 1 | 2 {
 }
 
 /**
- * Work that has arrived and not begun. Of two decoding steps in a row the second lets one piece of other work go first, so
- * that steps that are asked for ahead of time hold up neither prompts nor harvesting.
+ * Work that has arrived and not begun. Of two decoding steps in a row the second lets one piece of other work go first, and
+ * prompts and the rest take turns at that, so that generations without end hold up neither prompts nor harvesting.
  */
 export class WorkQueue {
   readonly #classes: [Work[], Work[], Work[]] = [[], [], []];
   #decoded = false;
+  #promptWentFirst = false;
 
   push(work: Work): void {
     this.#classes[classOf(work.name)].push(work);
@@ -31,11 +32,18 @@ export class WorkQueue {
   }
 
   take(): Work | undefined {
-    const [urgent, ...others] = this.#classes;
-    const other = others.find((list) => list.length > 0);
-    const work = this.#decoded && urgent[0]?.name === "decode" && other !== undefined ? other.shift() : (urgent.shift() ?? other?.shift());
+    const [urgent, prompts, rest] = this.#classes;
+    const between = this.#decoded && (urgent[0]?.name === "decode" || urgent[0]?.name === "decodeRun");
+    const work = between ? (this.#other(prompts, rest) ?? urgent.shift()) : (urgent.shift() ?? prompts.shift() ?? rest.shift());
     this.#decoded = work?.name === "decode" || work?.name === "decodeRun" || (this.#decoded && work !== undefined && classOf(work.name) === 0);
     return work;
+  }
+
+  /** A prompt's piece and one of the rest in turn, as far as there are any. */
+  #other(prompts: Work[], rest: Work[]): Work | undefined {
+    const prompt = prompts.length > 0 && (rest.length === 0 || !this.#promptWentFirst);
+    this.#promptWentFirst = prompt;
+    return (prompt ? prompts : rest).shift();
   }
 
   /** Takes one piece out; undefined when it has begun or ended. */

@@ -17,6 +17,11 @@ describe("WorkQueue", () => {
     expect(order(["forward", "forward", "prefillStart", "decode", "decode", "decode"])).toEqual(["decode", "prefillStart", "decode", "forward", "decode", "forward"]);
   });
 
+  it("lets prompts and the rest take turns between steps, and prompts go first where nothing decodes", () => {
+    expect(order(["forward", "forward", "prefillStep", "prefillStep", "decode", "decode", "decode", "decode"])).toEqual(["decode", "prefillStep", "decode", "forward", "decode", "prefillStep", "decode", "forward"]);
+    expect(order(["forward", "prefillStep", "prefillStep"])).toEqual(["prefillStep", "prefillStep", "forward"]);
+  });
+
   it("keeps what is asked of slots in its order among the steps", () => {
     expect(order(["decode", "proofs", "free", "decode", "forward"])).toEqual(["decode", "proofs", "free", "forward", "decode"]);
   });
