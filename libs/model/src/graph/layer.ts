@@ -113,13 +113,12 @@ export function attentionType({ provider }: ModelSource): "float32" | "float16" 
   return provider === "cuda" ? "float16" : "float32";
 }
 
-/** The MLP of a layer: SwiGLU (Shazeer 2020, arXiv 2002.05202); gate and up come from one product. */
+/** The MLP of a layer: SwiGLU (Shazeer 2020, arXiv 2002.05202). */
 export function addMlp(g: Graph, source: ModelSource, layer: number, stream: Stream, publish: PublishInner): HalfLayer {
-  const { dMlp } = source.config;
   const { sum: settled, normed } = enter(g, source, stream, weightNames.layer(layer).mlpNorm);
   const modules = layerModules(source, layer);
-  const [gate = "", up = ""] = g.opN("Split", [project(g, source, normed, modules.gateUp), g.int64(dMlp, dMlp)], 2, { axis: -1 });
-  const hidden = g.op("Mul", [g.ms("QuickGelu", [gate], { alpha: { float: 1 } }), up]);
+  const gate = g.ms("QuickGelu", [project(g, source, normed, modules.gate)], { alpha: { float: 1 } });
+  const hidden = g.op("Mul", [gate, project(g, source, normed, modules.up)]);
   publish("mlp.hook_post", () => hidden);
   const out = project(g, source, hidden, modules.down);
   publish("hook_mlp_out", () => out);
