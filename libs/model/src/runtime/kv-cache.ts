@@ -97,7 +97,7 @@ export class KvCache {
     const needed = arena.used + count;
     if (needed <= arena.space) return arena;
     const least = arenaBytes(this.#shape, capacity, needed) - arena.bytes;
-    if (this.bytes + least > this.#budget) this.#dropEmpty(arena);
+    if (this.bytes + least > this.#budget) this.#trim(arena);
     if (this.bytes + least > this.#budget) throw new CacheFullError(this.bytes, this.#budget, least);
     const roomy = Math.ceil(arena.space * 1.5);
     const extra = arenaBytes(this.#shape, capacity, roomy) - arena.bytes;
@@ -105,7 +105,12 @@ export class KvCache {
     return arena;
   }
 
-  #dropEmpty(except: KvArena): void {
-    for (const [capacity, arena] of this.#arenas) if (arena.used === 0 && arena !== except) this.#arenas.delete(capacity);
+  /** Gives up what other arenas hold beyond their rows in use. */
+  #trim(except: KvArena): void {
+    for (const [capacity, arena] of this.#arenas) {
+      if (arena === except) continue;
+      if (arena.used === 0) this.#arenas.delete(capacity);
+      else if (arena.used < arena.space) arena.resize(arena.used);
+    }
   }
 }

@@ -78,6 +78,17 @@ describe("KvCache", () => {
     expect(groups.map((group) => group.rows.map(({ length }) => length))).toEqual([[2000], [100, 120, 130]]);
   });
 
+  it("gives up what freed rows leave in other arenas before it refuses", () => {
+    const perRow = 64 * 2 * 2 * 4 * 2 * 4;
+    const cache = new KvCache(shape, 1024, 4 * perRow);
+    const [kept, ...freed] = Array.from({ length: 4 }, () => cache.allocate(10));
+    append(kept!, 7);
+    for (const row of freed) cache.release(row);
+    expect(cache.allocate(100).arena.capacity).toBe(128);
+    expect(keysOf(kept!)).toEqual([710]);
+    expect(cache.bytes).toBe(3 * perRow);
+  });
+
   it("refuses what exceeds its budget and drops empty arenas first", () => {
     const perRow = 64 * 2 * 2 * 4 * 2 * 4;
     const cache = new KvCache(shape, 1024, 4 * perRow);
