@@ -2,9 +2,10 @@
  * `npm test`: lint, types and tests of every project through nx, then one line that counts the tests:
  * `N passed, N failed, N skipped`. Arguments name the projects to test; none is all.
  */
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { glob, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { createInterface } from "node:readline";
 
 const root = join(import.meta.dirname, "..", "..", "..");
 const projects = process.argv.slice(2);
@@ -19,17 +20,42 @@ interface Report {
   }[];
 }
 
-function nx(targets: readonly string[], parallel: number): boolean {
-  const scope = projects.length > 0 ? ["-p", projects.map((name) => `@mistral-sae/${name}`).join(",")] : [];
-  const args = ["run-many", "-t", ...targets, ...scope, `--parallel=${parallel}`, "--outputStyle=static", "--nxBail=false"];
-  return spawnSync("nx", args, { cwd: root, stdio: "inherit" }).status === 0;
+function nxArguments(targets: readonly string[], parallel: number, only: readonly string[]): string[] {
+  const scope = only.length > 0 ? ["-p", only.join(",")] : [];
+  return ["run-many", "-t", ...targets, ...scope, `--parallel=${parallel}`, "--outputStyle=static", "--nxBail=false"];
 }
+
+/** V8 loses track of code pages now and then when many threads compile, and ends the process: nodejs/node#64500. */
+const lostByV8 = "Check failed: jit_page";
+
+/** Runs the tests of projects, one at a time. `lost` are those whose process V8 ended. */
+async function runTests(only: readonly string[]): Promise<{ passed: boolean; lost: string[] }> {
+  const run = spawn("nx", nxArguments(["test"], 1, only), { cwd: root, stdio: ["inherit", "pipe", "pipe"] });
+  const lost = new Set<string>();
+  let current = "";
+  const read = async (stream: NodeJS.ReadableStream, out: NodeJS.WritableStream): Promise<void> => {
+    for await (const line of createInterface({ input: stream })) {
+      out.write(`${line}\n`);
+      // npm's own line before a script.
+      current = /^> (@mistral-sae\/[\w-]+)@\S+ test$/.exec(line)?.[1] ?? current;
+      if (line.includes(lostByV8)) lost.add(current);
+    }
+  };
+  const [code] = await Promise.all([new Promise<number | null>((resolve) => run.once("close", resolve)), read(run.stdout, process.stdout), read(run.stderr, process.stderr)]);
+  return { passed: code === 0, lost: [...lost] };
+}
+
+const named = projects.map((name) => `@mistral-sae/${name}`);
 
 for await (const file of glob("{libs,services,tools}/*/test-results.json", { cwd: root })) await rm(join(root, file));
 
-const checked = nx(["generate", "lint", "typecheck"], 2);
+const checked = spawnSync("nx", nxArguments(["generate", "lint", "typecheck"], 2, named), { cwd: root, stdio: "inherit" }).status === 0;
 // Tests hold engines, servers and every core they are given: one project at a time.
-const tested = nx(["test"], 1);
+let { passed: tested, lost } = await runTests(named);
+if (lost.length > 0) {
+  console.log(`V8 ended a process of ${lost.join(", ")} (nodejs/node#64500): tested again, once`);
+  ({ passed: tested, lost } = await runTests(lost));
+}
 
 const counts = { passed: 0, failed: 0, skipped: 0 };
 const problems: string[] = [];
