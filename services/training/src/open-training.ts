@@ -6,6 +6,7 @@ import type { TrainingServiceConfig } from "./config.ts";
 import { Runs, trainingHandlers } from "./handlers/training-handlers.ts";
 import { evaluateJob } from "./jobs/evaluate-job.ts";
 import { exportJob } from "./jobs/export-job.ts";
+import { harvestJob } from "./jobs/harvest-job.ts";
 import { DataFolder } from "./jobs/paths.ts";
 import { trainJob, type JobDependencies } from "./jobs/train-job.ts";
 import { InferencePeer } from "./peer/inference-peer.ts";
@@ -30,13 +31,14 @@ export async function openTraining(config: TrainingServiceConfig): Promise<OpenT
   const engine = await JobEngine.open({
     service: "training",
     path: folder.ledger,
-    definitions: [trainJob(dependencies), evaluateJob(dependencies), exportJob(dependencies)],
+    definitions: [trainJob(dependencies), evaluateJob(dependencies), exportJob(dependencies), harvestJob(dependencies)],
     operationsInParallel: config.operationsInParallel,
   });
   const defaults = { threads: config.threads, bufferBytes: config.bufferMib * 2 ** 20 };
-  const maker = new RunMaker(store, defaults, (model, signal) => new InferencePeer(config.inference, model, { signal, giveUpAfterMs: REQUEST_PATIENCE_MS, onAway: () => undefined }));
+  const peerOf = (model: string, signal: AbortSignal): InferencePeer => new InferencePeer(config.inference, model, { signal, giveUpAfterMs: REQUEST_PATIENCE_MS, onAway: () => undefined });
+  const maker = new RunMaker(store, defaults, peerOf);
   return {
-    services: [implement(TrainingService, trainingHandlers({ store, engine, maker, folder })), implement(OperationService, operationHandlers(engine))],
+    services: [implement(TrainingService, trainingHandlers({ store, engine, maker, folder, peerOf })), implement(OperationService, operationHandlers(engine))],
     recover: () => {
       engine.recover();
       new Runs(store, engine).startForgotten();

@@ -140,7 +140,7 @@ async function residuals(sequences: readonly Window[], hookName: string, dIn: nu
     return start;
   });
   const rows = new Float32Array(total * dIn);
-  await peer.forward(hookName, "F32", sequences, ({ prompt, start, bytes }) => {
+  await peer.forward([hookName], "F32", sequences, ({ prompt, start, bytes }) => {
     const at = ((first[prompt] ?? 0) + start) * dIn;
     f32FromBytes("F32", bytes, rows.subarray(at, at + bytes.length / 4));
   });

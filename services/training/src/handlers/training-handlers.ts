@@ -5,11 +5,13 @@ import { operationName, type JobEngine } from "@mistral-sae/jobs";
 import { Code, failedPrecondition, nextPageToken, notFound, pageStart, parseName, toRpcError, type Handlers } from "@mistral-sae/rpc";
 import { TRAIN_KIND } from "../jobs/train-job.ts";
 import type { DataFolder } from "../jobs/paths.ts";
+import type { InferencePeer } from "../peer/inference-peer.ts";
 import { runMessage, runName } from "../runs/run-message.ts";
 import type { RunMaker } from "../runs/run-maker.ts";
 import type { RunFacts, RunRow, RunStore } from "../runs/run-store.ts";
 import { checkpointHandlers } from "./checkpoint-handlers.ts";
 import { evaluateHandlers } from "./evaluate-handlers.ts";
+import { harvestHandlers } from "./harvest-handlers.ts";
 import { watchRun } from "./watch-run.ts";
 
 /** What the handlers work with. */
@@ -18,6 +20,8 @@ export interface TrainingParts {
   readonly engine: JobEngine;
   readonly maker: RunMaker;
   readonly folder: DataFolder;
+  /** Where a model is served, for one request. */
+  readonly peerOf: (model: string, signal: AbortSignal) => InferencePeer;
 }
 
 /** TrainingService: runs are rows of the catalogue, and each is worked on by the operation of the same id. */
@@ -60,6 +64,7 @@ export function trainingHandlers(parts: TrainingParts): Handlers<typeof Training
     },
     ...checkpointHandlers(parts, (name) => runs.row(name)),
     ...evaluateHandlers(parts),
+    ...harvestHandlers(parts),
   };
 }
 

@@ -9,7 +9,7 @@ export interface ProgressSink {
 /** Characters counted at most for each row wanted: a corpus with more has rows enough for certain. */
 const CHARACTERS_A_ROW = 32;
 
-/** Rows harvested, of an estimate of all that gets better with each shard. */
+/** Rows harvested of each hook, of an estimate of all that gets better with each shard. */
 export class HarvestProgress {
   readonly #sink: ProgressSink;
   readonly #rowsWanted: number;

@@ -2,7 +2,8 @@ import { workerData } from "node:worker_threads";
 import { InferencePeer } from "../peer/inference-peer.ts";
 import type { PeerAddress } from "../peer/peer-address.ts";
 import { serveStage } from "../threads/stage-thread.ts";
-import { harvest, type Harvested, type HarvestPlan } from "./harvest.ts";
+import { harvest } from "./harvest.ts";
+import type { Harvested, HarvestPlan } from "./harvest-plan.ts";
 
 /** What the harvesting thread is told. */
 export interface HarvestTask {

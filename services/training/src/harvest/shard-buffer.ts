@@ -2,7 +2,13 @@ import type { RowPlaces } from "@mistral-sae/activations";
 import type { PromptRows } from "../peer/inference-peer.ts";
 import { rowsOf, type Window } from "../peer/tokens.ts";
 
-/** A shard being filled: some documents' windows and room for the rows that count, in the order of the corpus. */
+/** A hook whose rows a shard takes. */
+export interface HookRows {
+  readonly hookName: string;
+  readonly rowBytes: number;
+}
+
+/** A shard being filled: some documents' windows and, for each hook, room for the rows that count, in the order of the corpus. */
 export class ShardBuffer {
   readonly index: number;
   readonly rowStart: number;
@@ -13,16 +19,16 @@ export class ShardBuffer {
   readonly rows: number;
   /** First row of each window. */
   readonly #firstRow: Uint32Array;
-  readonly #rowBytes: number;
-  #bytes: Uint8Array | undefined;
+  readonly #hooks: ReadonlyMap<string, HookRows>;
+  readonly #bytes = new Map<string, Uint8Array>();
 
-  constructor(shard: Pick<ShardBuffer, "index" | "rowStart" | "documentStart" | "documentEnd" | "windows">, rowBytes: number) {
+  constructor(shard: Pick<ShardBuffer, "index" | "rowStart" | "documentStart" | "documentEnd" | "windows">, hooks: readonly HookRows[]) {
     this.index = shard.index;
     this.rowStart = shard.rowStart;
     this.documentStart = shard.documentStart;
     this.documentEnd = shard.documentEnd;
     this.windows = shard.windows;
-    this.#rowBytes = rowBytes;
+    this.#hooks = new Map(hooks.map((hook) => [hook.hookName, hook]));
     let rows = 0;
     this.#firstRow = Uint32Array.from(shard.windows, (window) => {
       const first = rows;
@@ -32,23 +38,30 @@ export class ShardBuffer {
     this.rows = rows;
   }
 
-  /** The rows, [rows, width]; zeros where nothing was put yet. */
-  get bytes(): Uint8Array {
-    this.#bytes ??= new Uint8Array(this.rows * this.#rowBytes);
-    return this.#bytes;
+  get hookNames(): readonly string[] {
+    return [...this.#hooks.keys()];
   }
 
-  /** Copies the rows that count of one window. `rows.prompt` is counted from `firstWindow`. */
+  /** The rows of a hook, [rows, width]; zeros where nothing was put yet. */
+  bytesOf(hookName: string): Uint8Array {
+    const bytes = this.#bytes.get(hookName) ?? new Uint8Array(this.rows * this.#rowBytesOf(hookName));
+    this.#bytes.set(hookName, bytes);
+    return bytes;
+  }
+
+  /** Copies the rows that count of one hook and window. `rows.prompt` is counted from `firstWindow`. */
   put(rows: PromptRows, firstWindow: number): void {
+    const rowBytes = this.#rowBytesOf(rows.hookName);
+    const into = this.bytesOf(rows.hookName);
     const at = firstWindow + rows.prompt;
     const special = this.windows[at]?.special ?? new Uint8Array(0);
     let to = this.#firstRow[at] ?? 0;
     for (let position = 0; position < rows.start; position += 1) to += 1 - (special[position] ?? 1);
-    const count = rows.bytes.length / this.#rowBytes;
+    const count = rows.bytes.length / rowBytes;
     for (let row = 0; row < count; ) {
       let run = 0;
       while (row + run < count && special[rows.start + row + run] === 0) run += 1;
-      this.bytes.set(rows.bytes.subarray(row * this.#rowBytes, (row + run) * this.#rowBytes), to * this.#rowBytes);
+      into.set(rows.bytes.subarray(row * rowBytes, (row + run) * rowBytes), to * rowBytes);
       to += run;
       row += Math.max(run, 1);
     }
@@ -68,5 +81,11 @@ export class ShardBuffer {
       }
     }
     return { documents, positions };
+  }
+
+  #rowBytesOf(hookName: string): number {
+    const hook = this.#hooks.get(hookName);
+    if (hook === undefined) throw new Error(`shard ${this.index} takes no rows of ${hookName}`);
+    return hook.rowBytes;
   }
 }

@@ -12,4 +12,10 @@ export class KeyedLock {
       if (this.#tails.get(key) === own) this.#tails.delete(key);
     }
   }
+
+  /** Holds several keys; all take them in the same order, so that no two wait for each other. */
+  async runAll<T>(keys: readonly string[], work: () => Promise<T>): Promise<T> {
+    const held = [...new Set(keys)].toSorted().reduceRight((inner, key) => () => this.run(key, inner), work);
+    return await held();
+  }
 }

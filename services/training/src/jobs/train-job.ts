@@ -1,15 +1,12 @@
 import { create } from "@bufbuild/protobuf";
 import { activationKey, ShardSet, type ActivationSource } from "@mistral-sae/activations";
-import { corpusFingerprint, openCorpus } from "@mistral-sae/corpus";
 import { CreateTrainingRunRequestSchema, TrainingMetricsSchema, TrainingRunSchema } from "@mistral-sae/contracts/mistral_sae/training/v1/training";
 import { defineJob, type Job, type JobContext } from "@mistral-sae/jobs";
 import { failedPrecondition, notFound } from "@mistral-sae/rpc";
 import { digestOf, loadSae } from "@mistral-sae/sae";
-import { DTYPE_BYTES } from "@mistral-sae/tensor";
 import type { Evaluation } from "../evaluate/evaluate.ts";
 import type { EvaluateTask } from "../evaluate/evaluate-thread.ts";
-import type { Harvested } from "../harvest/harvest.ts";
-import type { HarvestTask } from "../harvest/harvest-thread.ts";
+import { activationSource, type HarvestText } from "../harvest/harvest-plan.ts";
 import type { PeerAddress } from "../peer/peer-address.ts";
 import { storedDType } from "../runs/resolve-config.ts";
 import { runMessage, runName, Stage } from "../runs/run-message.ts";
@@ -19,7 +16,7 @@ import { runStage } from "../threads/run-stage.ts";
 import type { Trained, TrainEvent, TrainPlan } from "../train/train.ts";
 import { corpusSourceOf } from "../wire/corpus-source.ts";
 import { evaluationMessage } from "../wire/evaluation-message.ts";
-import { KeyedLock } from "./keyed-lock.ts";
+import { harvestStage, harvestText, requireSameCorpus } from "./harvest-stage.ts";
 import type { DataFolder } from "./paths.ts";
 import { stageListener } from "./stage-listener.ts";
 
@@ -35,8 +32,6 @@ export interface JobDependencies {
 }
 
 export const TRAIN_KIND = "train-sae";
-
-const LEAST_SHARD_TOKENS = 1024;
 
 /** A training run as a job of three stages in a row: harvest, train, evaluate. Each takes up where it was stopped. */
 export function trainJob(dependencies: JobDependencies): Job {
@@ -56,7 +51,7 @@ export function trainJob(dependencies: JobDependencies): Job {
     },
     run: async (stage, ctx) => {
       const run = rowOf(ctx.id);
-      if (stage === Stage.harvest) await harvestStage(run, dependencies, ctx);
+      if (stage === Stage.harvest) await harvestForRun(run, dependencies, ctx);
       else if (stage === Stage.train) await trainStage(run, dependencies, ctx);
       else await evaluateStage(run, dependencies, ctx);
       return null;
@@ -65,28 +60,25 @@ export function trainJob(dependencies: JobDependencies): Job {
   });
 }
 
-const harvesting = new KeyedLock();
-
-async function harvestStage(run: RunRow, { store, folder, inference, patienceMs, shardBytes }: JobDependencies, ctx: JobContext): Promise<void> {
+async function harvestForRun(run: RunRow, { store, folder, inference, patienceMs, shardBytes }: JobDependencies, ctx: JobContext): Promise<void> {
   ctx.progress({ stage: Stage.harvest, doneUnits: run.tokensHarvested, totalUnits: run.tokensToHarvest, unit: "tokens" });
-  await requireSameCorpus(run, ctx.signal);
-  const task: HarvestTask = {
-    plan: { store: folder.activations, source: sourceOf(run, shardBytes), corpus: corpusSourceOf(run.config.corpus), bosTokenId: run.model.bosTokenId, rowsWanted: Number(run.config.trainingTokens) },
-    peer: peerOf(run, inference, patienceMs),
-  };
+  const corpus = corpusSourceOf(run.config.corpus);
+  await requireSameCorpus(corpus, run.corpus, runName(run.id), ctx.signal);
+  const { hookName, width, bosTokenId } = run.model;
+  const plan = { store: folder.activations, text: textOf(run, shardBytes), hooks: [{ hookName, width }], corpus, bosTokenId, rowsWanted: Number(run.config.trainingTokens) };
   const listener = stageListener(ctx, {
     progress: (progress) => {
       store.update(run.id, { tokensHarvested: Number(progress.doneUnits), tokensToHarvest: Number(progress.totalUnits ?? 0) });
       ctx.progress(progress);
     },
   });
-  // Two runs that need the same rows harvest them once.
-  const harvested = await harvesting.run(activationKey(task.plan.source), () => runStage<Harvested>(new URL("../harvest/harvest-thread.ts", import.meta.url), task, listener));
-  if (harvested.rows < run.config.trainBatchSizeTokens) {
-    throw failedPrecondition("CORPUS_TOO_SMALL", `the corpus gives ${harvested.rows} rows to train on, less than one batch of ${run.config.trainBatchSizeTokens}: give more text or a smaller train_batch_size_tokens`);
+  const harvested = await harvestStage(plan, peerOf(run, inference, patienceMs), listener);
+  const rows = harvested.hooks[0]?.rows ?? 0;
+  if (rows < run.config.trainBatchSizeTokens) {
+    throw failedPrecondition("CORPUS_TOO_SMALL", `the corpus gives ${rows} rows to train on, less than one batch of ${run.config.trainBatchSizeTokens}: give more text or a smaller train_batch_size_tokens`);
   }
   if (harvested.emptyTexts > 0) ctx.warn(`${harvested.emptyTexts} records of the corpus have an empty text and were left out`);
-  store.update(run.id, { tokensHarvested: harvested.rows, tokensToHarvest: harvested.rows });
+  store.update(run.id, { tokensHarvested: rows, tokensToHarvest: rows });
 }
 
 async function trainStage(run: RunRow, { store, folder, shardBytes }: JobDependencies, ctx: JobContext): Promise<void> {
@@ -137,19 +129,16 @@ async function evaluateStage(run: RunRow, { store, folder, inference, patienceMs
 }
 
 /** What decides a run's rows. */
-function sourceOf({ config, model, corpus }: RunRow, shardBytes: number): ActivationSource {
-  const dtype = storedDType(config);
-  const shardTokens = Math.max(LEAST_SHARD_TOKENS, Math.floor(shardBytes / (model.width * DTYPE_BYTES[dtype])));
-  return { modelDigest: model.digest, hookName: config.hookName, corpus, contextSize: config.contextSize, dtype, width: model.width, shardTokens, documents: "trained-on" };
+function sourceOf(run: RunRow, shardBytes: number): ActivationSource {
+  return activationSource(textOf(run, shardBytes), run.model);
+}
+
+function textOf({ config, model, corpus }: RunRow, shardBytes: number): HarvestText {
+  return harvestText(model, { corpus, contextSize: config.contextSize, dtype: storedDType(config) }, shardBytes);
 }
 
 function peerOf(run: RunRow, address: string, patienceMs: number): PeerAddress {
   return { address, model: run.model.name, patienceMs };
-}
-
-async function requireSameCorpus(run: RunRow, signal: AbortSignal): Promise<void> {
-  const now = await corpusFingerprint(await openCorpus(corpusSourceOf(run.config.corpus)), signal);
-  if (now !== run.corpus) throw failedPrecondition("CORPUS_CHANGED", `the corpus at ${run.config.corpus?.uri ?? ""} is not what it was when ${runName(run.id)} was made: make a new run`);
 }
 
 export function metadataOf({ id, config, model }: RunRow): Record<string, unknown> {

@@ -8,9 +8,10 @@ import { f32View, type FloatDType } from "@mistral-sae/tensor";
 import { patiently, type Patience } from "./patience.ts";
 import { isSpecial, packBits, type Tokens } from "./tokens.ts";
 
-/** Residuals of one prompt. */
+/** Activations of one hook of one prompt. */
 export interface PromptRows {
   readonly prompt: number;
+  readonly hookName: string;
   /** Position of the first row. */
   readonly start: number;
   /** [rows, width] in the type asked for; valid during the call only. */
@@ -53,21 +54,24 @@ export class InferencePeer {
     return sequences.map(tokensOf);
   }
 
-  /** Runs sequences to a hook and hands over every row of each, in pieces. Rows may be handed over twice after a broken call. */
-  async forward(hookName: string, dtype: FloatDType, sequences: readonly Sequence[], take: (rows: PromptRows) => void): Promise<void> {
+  /** Runs sequences once and hands over every row of each at each hook, in pieces. Rows may be handed over twice after a broken call. */
+  async forward(hookNames: readonly string[], dtype: FloatDType, sequences: readonly Sequence[], take: (rows: PromptRows) => void): Promise<void> {
     const width = dtype === "F32" ? 4 : 2;
     const prompts = sequences.map((sequence) => ({ prompt: { case: "tokens" as const, value: sequenceOf(sequence) } }));
     await this.#ask(async (signal) => {
-      const rows = new Uint32Array(sequences.length);
-      const request = { model: this.model, prompts, hookNames: [hookName], outputDtype: WIRE[dtype as "F32"] };
-      for await (const { promptIndex, tokenStart, tensor } of this.#client.forward(request, { signal })) {
+      const rows = new Map(hookNames.map((hookName) => [hookName, new Uint32Array(sequences.length)]));
+      const request = { model: this.model, prompts, hookNames: [...hookNames], outputDtype: WIRE[dtype as "F32"] };
+      for await (const { promptIndex, hookName, tokenStart, tensor } of this.#client.forward(request, { signal })) {
         const [count, columns] = tensor?.shape ?? [];
-        if (tensor === undefined || count === undefined || tensor.data.length !== count * (columns ?? 0) * width) throw internal("FORWARD_REPLY", "a Forward reply has no whole rows");
-        rows[promptIndex] = (rows[promptIndex] ?? 0) + count;
-        take({ prompt: promptIndex, start: tokenStart, bytes: tensor.data });
+        const seen = rows.get(hookName);
+        if (seen === undefined || tensor === undefined || count === undefined || tensor.data.length !== count * (columns ?? 0) * width) throw internal("FORWARD_REPLY", "a Forward reply has no whole rows of a hook that was asked for");
+        seen[promptIndex] = (seen[promptIndex] ?? 0) + count;
+        take({ prompt: promptIndex, hookName, start: tokenStart, bytes: tensor.data });
       }
-      const short = sequences.findIndex(({ ids }, at) => ids.length !== rows[at]);
-      if (short >= 0) throw shortReply("Forward", rows[short] ?? 0, sequences[short]?.ids.length ?? 0);
+      for (const seen of rows.values()) {
+        const short = sequences.findIndex(({ ids }, at) => ids.length !== seen[at]);
+        if (short >= 0) throw shortReply("Forward", seen[short] ?? 0, sequences[short]?.ids.length ?? 0);
+      }
     });
   }
 

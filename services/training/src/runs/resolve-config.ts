@@ -16,7 +16,8 @@ export interface ConfigDefaults {
   readonly bufferBytes: number;
 }
 
-const CONTEXT_SIZE = 128;
+/** Tokens of a window where a request names none. */
+export const CONTEXT_SIZE = 128;
 const BATCH = 1024;
 const CHECKPOINT_EVERY = 500;
 const EVAL_TOKENS = 200_000n;
@@ -69,10 +70,10 @@ export async function resolveConfig(asked: TrainingConfig, model: ModelFacts, de
 
 const STORED: Readonly<Partial<Record<DataType, FloatDType>>> = { [DataType.BF16]: "BF16", [DataType.F16]: "F16", [DataType.F32]: "F32" };
 
-/** Element type in which a run stores activations. @throws RpcError INVALID_ARGUMENT on another. */
-export function storedDType({ activationDtype }: Pick<TrainingConfig, "activationDtype">): FloatDType {
+/** Element type in which activations are stored. @throws RpcError INVALID_ARGUMENT naming `field` on another. */
+export function storedDType({ activationDtype }: Pick<TrainingConfig, "activationDtype">, field = "config.activation_dtype"): FloatDType {
   const dtype = STORED[activationDtype];
-  if (dtype === undefined) throw invalidArgument("config.activation_dtype", `got ${activationDtype}, wanted BF16, F16 or F32`);
+  if (dtype === undefined) throw invalidArgument(field, `got ${activationDtype}, wanted BF16, F16 or F32`);
   return dtype;
 }
 

@@ -177,7 +177,7 @@ function rowOf(columns: Record<string, SQLOutputValue> | undefined): RunRow | un
     requestId: typeof requestId === "string" ? requestId : undefined,
     asked: fromBinary(TrainingConfigSchema, columns["asked"] as Uint8Array),
     config: fromBinary(TrainingConfigSchema, columns["config"] as Uint8Array),
-    model: JSON.parse(String(columns["model"])) as ModelFacts,
+    model: storedModel(String(columns["model"])),
     corpus: String(columns["corpus"]),
     tokensHarvested: Number(columns["tokens_harvested"]),
     tokensToHarvest: Number(columns["tokens_to_harvest"]),
@@ -188,4 +188,10 @@ function rowOf(columns: Record<string, SQLOutputValue> | undefined): RunRow | un
     createMs: Number(columns["create_ms"]),
     updateMs: Number(columns["update_ms"]),
   };
+}
+
+/** Runs that an older service stored have no dModel, and shards of the size that the hook's width gives. */
+function storedModel(json: string): ModelFacts {
+  const model = JSON.parse(json) as Omit<ModelFacts, "dModel"> & Partial<ModelFacts>;
+  return { ...model, dModel: model.dModel ?? model.width };
 }

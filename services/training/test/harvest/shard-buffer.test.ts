@@ -30,20 +30,31 @@ describe("ShardBuffer", () => {
     ...windowsOfDocument(3, { ids: ids(6), special: Uint8Array.from([0, 1, 0, 0, 0, 0]) }, options),
     ...windowsOfDocument(5, { ids: ids(2), special: undefined }, options),
   ];
-  const shard = (): ShardBuffer => new ShardBuffer({ index: 0, rowStart: 0, documentStart: 3, documentEnd: 6, windows }, 2);
+  const shard = (): ShardBuffer => new ShardBuffer({ index: 0, rowStart: 0, documentStart: 3, documentEnd: 6, windows }, [{ hookName: "narrow", rowBytes: 2 }, { hookName: "wide", rowBytes: 4 }]);
 
   /** Two bytes a row: the window's number and the position. */
   const rows = (window: number, start: number, count: number): Uint8Array => Uint8Array.from({ length: count * 2 }, (_, at) => (at % 2 === 0 ? window : start + (at >> 1)));
+  const put = (buffer: ShardBuffer, prompt: number, start: number, bytes: Uint8Array, firstWindow: number): void => buffer.put({ prompt, hookName: "narrow", start, bytes }, firstWindow);
 
   it("keeps the rows that count, in the order of the corpus, however they arrive", () => {
     const buffer = shard();
-    buffer.put({ prompt: 2, start: 0, bytes: rows(2, 0, 3) }, 0);
-    buffer.put({ prompt: 0, start: 3, bytes: rows(1, 3, 0) }, 1);
-    buffer.put({ prompt: 0, start: 0, bytes: rows(1, 0, 3) }, 1);
-    buffer.put({ prompt: 0, start: 2, bytes: rows(0, 2, 3) }, 0);
-    buffer.put({ prompt: 0, start: 0, bytes: rows(0, 0, 2) }, 0);
+    put(buffer, 2, 0, rows(2, 0, 3), 0);
+    put(buffer, 0, 3, rows(1, 3, 0), 1);
+    put(buffer, 0, 0, rows(1, 0, 3), 1);
+    put(buffer, 0, 2, rows(0, 2, 3), 0);
+    put(buffer, 0, 0, rows(0, 0, 2), 0);
     expect(buffer.rows).toBe(7);
-    expect([...buffer.bytes]).toEqual([0, 1, 0, 3, 0, 4, 1, 1, 1, 2, 2, 1, 2, 2]);
+    expect([...buffer.bytesOf("narrow")]).toEqual([0, 1, 0, 3, 0, 4, 1, 1, 1, 2, 2, 1, 2, 2]);
+  });
+
+  it("keeps the rows of each hook apart, each in its own width", () => {
+    const buffer = shard();
+    buffer.put({ prompt: 2, hookName: "wide", start: 1, bytes: Uint8Array.from([1, 2, 3, 4, 5, 6, 7, 8]) }, 0);
+    put(buffer, 2, 1, Uint8Array.from([9, 9, 8, 8]), 0);
+    expect(buffer.hookNames).toEqual(["narrow", "wide"]);
+    expect([...buffer.bytesOf("wide")]).toEqual([...Array.from({ length: 20 }, () => 0), 1, 2, 3, 4, 5, 6, 7, 8]);
+    expect([...buffer.bytesOf("narrow")]).toEqual([...Array.from({ length: 10 }, () => 0), 9, 9, 8, 8]);
+    expect(() => buffer.bytesOf("other")).toThrow("takes no rows of other");
   });
 
   it("says where each row comes from", () => {

@@ -17,6 +17,21 @@ describe("KeyedLock", () => {
     expect(events.indexOf("other begins")).toBeLessThan(events.indexOf("first ends"));
   });
 
+  it("holds several keys at once without two waiting for each other", async () => {
+    const lock = new KeyedLock();
+    let running = 0;
+    const work = (keys: readonly string[]) =>
+      lock.runAll(keys, async () => {
+        running += 1;
+        await sleep(2);
+        expect(running).toBe(1);
+        running -= 1;
+        return keys.join();
+      });
+    const done = await Promise.all([work(["b", "a"]), work(["a", "b"]), work(["b", "b", "a"]), lock.run("c", () => Promise.resolve("c"))]);
+    expect(done).toEqual(["b,a", "a,b", "b,b,a", "c"]);
+  });
+
   it("goes on after work that failed", async () => {
     const lock = new KeyedLock();
     const failed = lock.run("a", () => Promise.reject(new Error("broke")));
