@@ -157,7 +157,7 @@ async function editJson(path: string, change: object): Promise<void> {
 
 describe("a configuration", () => {
   it.each<[string, object, object]>([
-    ["an unknown architecture", { architectures: ["LlamaForCausalLM"], model_type: "llama" }, { field: told, got: expect.stringMatching(/llama/i), wanted: expect.stringMatching(/mistral/i) }],
+    ["an unknown architecture", { architectures: ["GPT2LMHeadModel"], model_type: "gpt2" }, { field: told, got: expect.stringMatching(/gpt2/i), wanted: expect.stringMatching(/mistral/i) }],
     ["a width that its tensors do not have", { hidden_size: 256 }, { field: told, got: told, wanted: told }],
     ["heads that do not divide", { num_key_value_heads: 4 }, { field: told, got: expect.anything(), wanted: told }],
     ["layers that are not there", { num_hidden_layers: 5 }, { field: expect.stringContaining("model.layers.4."), wanted: told }],

@@ -67,7 +67,7 @@ describe("a model that cannot be loaded", () => {
     ["its weights are cut short", async (model) => await rewriteRaw(weightsOf(model, "model"), (file) => void (file.data = file.data.subarray(0, -64))), /model\.safetensors.*data_offsets/s],
     ["its header lies", async (model) => await rewriteRaw(weightsOf(model, "model"), (file) => void (file.header["lm_head.weight"]!.shape[0]! -= 1)), /model\.safetensors.*lm_head\.weight.*bytes/s],
     ["a tensor is missing", async (model) => await rewriteRaw(weightsOf(model, "model"), (file) => Object.assign(file.header, { other: file.header["model.norm.weight"] }) && void delete file.header["model.norm.weight"]), /model\.norm\.weight/],
-    ["its architecture is unknown", async (model) => await changeJson(join(model, "config.json"), { architectures: ["LlamaForCausalLM"], model_type: "llama" }), /config\.json.*llama/is],
+    ["its architecture is unknown", async (model) => await changeJson(join(model, "config.json"), { architectures: ["GPT2LMHeadModel"], model_type: "gpt2" }), /config\.json.*gpt2/is],
     ["its tokenizer is no JSON", async (model) => await writeFile(join(model, "tokenizer.json"), "{"), /tokenizer\.json/],
   ];
   it.each(cases)("is refused by name when %s", async (_, spoil, message) => {
