@@ -3,6 +3,7 @@ import { DEFAULT_ADDRESS, run } from "./command.ts";
 import { registerDemoCommand } from "./commands/demo.ts";
 import { registerExplainCommand } from "./commands/explain.ts";
 import { registerGenerateCommand } from "./commands/generate.ts";
+import { registerHarvestCommand } from "./commands/harvest.ts";
 import { registerIndexCommands } from "./commands/index-verbs.ts";
 import { registerJobsCommands } from "./commands/jobs.ts";
 import { registerModelCommands } from "./commands/model.ts";
@@ -49,6 +50,7 @@ export function buildProgram(): Command {
   registerPerplexityCommand(program);
   registerRemoteModelCommands(program);
   registerGenerateCommand(program);
+  registerHarvestCommand(program);
   registerTrainCommands(program);
   registerSaeCommands(program);
   registerRemoteSaeCommands(program);

@@ -1,5 +1,6 @@
 import { execFileSync } from "node:child_process";
 import { existsSync } from "node:fs";
+import { DataType } from "@mistral-sae/contracts/mistral_sae/common/v1/tensor";
 import type { RunningServer } from "@mistral-sae/rpc";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { SAE, startFakeGateway, type Asked } from "./support/fake-gateway.ts";
@@ -111,6 +112,14 @@ describe("exit codes", () => {
     expect(code).toBe(2);
     expect(stderr).toContain("the corpus holds no held-back document");
     expect(asked.evaluate).toMatchObject([{ sae: SAE, corpus: { uri: "/tmp/a.txt\n/tmp/b.txt" } }]);
+  });
+
+  test("several hooks are harvested in one call and shown one a line", async () => {
+    const { code, stdout } = await cli(["harvest", "--hook-names", "blocks.2.hook_resid_pre,blocks.1.mlp.hook_post", "--corpus", "a.txt", "--tokens", "50000", "--activation-dtype", "f16"], { cwd: "/tmp" });
+    expect(code).toBe(0);
+    expect(asked.harvest).toMatchObject([{ hookNames: ["blocks.2.hook_resid_pre", "blocks.1.mlp.hook_post"], corpus: { uri: "/tmp/a.txt" }, tokens: 50_000n, activationDtype: DataType.F16 }]);
+    expect(stdout).toMatch(/^blocks\.2\.hook_resid_pre +192 +51,234 +3 +\/data\/activations\/0$/m);
+    expect(stdout).toMatch(/^blocks\.1\.mlp\.hook_post +193 +51,234 +3 +\/data\/activations\/1$/m);
   });
 
   test("Ctrl-C cancels the call and ends with 130", async () => {

@@ -7,7 +7,7 @@ import { ModelState } from "@mistral-sae/contracts/mistral_sae/inference/v1/mode
 import { OperationSchema, OperationService, OperationState, type Operation } from "@mistral-sae/contracts/mistral_sae/operations/v1/operation";
 import { SaeService, SaeState } from "@mistral-sae/contracts/mistral_sae/sae/v1/sae";
 import { SteeringService } from "@mistral-sae/contracts/mistral_sae/steering/v1/steering";
-import { TrainingRunState, TrainingService } from "@mistral-sae/contracts/mistral_sae/training/v1/training";
+import { HarvestedActivationsSchema, TrainingRunState, TrainingService } from "@mistral-sae/contracts/mistral_sae/training/v1/training";
 import { implement, invalidArgument, notFound, startServer, unavailable, type RunningServer } from "@mistral-sae/rpc";
 
 export const SAE = "models/demo-model/saes/demo";
@@ -16,6 +16,7 @@ export const SAE = "models/demo-model/saes/demo";
 export interface Asked {
   readonly steer: unknown[];
   readonly evaluate: unknown[];
+  readonly harvest: unknown[];
   readonly cancelled: string[];
   /** Times that a watch was broken off before it went on. */
   watches: number;
@@ -23,7 +24,7 @@ export interface Asked {
 
 /** A server of every service, as the gateway is one, with made-up answers. */
 export async function startFakeGateway(): Promise<{ readonly server: RunningServer; readonly asked: Asked }> {
-  const asked: Asked = { steer: [], evaluate: [], cancelled: [], watches: 0 };
+  const asked: Asked = { steer: [], evaluate: [], harvest: [], cancelled: [], watches: 0 };
   const server = await startServer({
     listen: "127.0.0.1:0",
     services: [inference(asked), sae(), training(asked), featureIndex(), explanation(), steering(asked), operations(asked)],
@@ -101,6 +102,11 @@ function training(asked: Asked) {
     evaluateSae: async (request) => {
       asked.evaluate.push(request);
       return { operation: operation("fails", OperationState.RUNNING, 10) };
+    },
+    harvestActivations: async (request) => {
+      asked.harvest.push(request);
+      const activationSets = request.hookNames.map((hookName, at) => ({ hookName, width: 192 + at, tokens: 51_234n, shards: 3, uri: `/data/activations/${at}` }));
+      return { operation: operation("harvest", OperationState.SUCCEEDED, 1000, { case: "response", value: anyPack(HarvestedActivationsSchema, create(HarvestedActivationsSchema, { activationSets })) }) };
     },
   });
 }
