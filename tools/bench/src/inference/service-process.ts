@@ -9,26 +9,27 @@ import { InferenceService } from "@mistral-sae/contracts/mistral_sae/inference/v
 import { type Client, createClient } from "@mistral-sae/rpc";
 import type { ProcessState } from "./probe.ts";
 
-const main = fileURLToPath(new URL("../../../../services/inference/src/main.ts", import.meta.url));
 const probe = new URL("./probe.ts", import.meta.url).href;
 
-/** The inference service in a process of its own, as an operator starts it, with one model. */
-export class InferenceProcess implements AsyncDisposable {
-  readonly client: Client<typeof InferenceService>;
+/** A service in a process of its own, as an operator starts it, with a data folder that goes when it ends. */
+export class ServiceProcess implements AsyncDisposable {
+  /** host:port. */
+  readonly address: string;
   readonly #child: ChildProcess;
   readonly #data: string;
 
-  private constructor(client: Client<typeof InferenceService>, child: ChildProcess, data: string) {
-    this.client = client;
+  private constructor(address: string, child: ChildProcess, data: string) {
+    this.address = address;
     this.#child = child;
     this.#data = data;
   }
 
   /** Resolves when it serves. @throws Error when it ends before, with what it said. */
-  static async start(modelDir: string, threads: number, env: Readonly<Record<string, string>> = {}): Promise<InferenceProcess> {
+  static async start(service: "inference" | "training", env: Readonly<Record<string, string>>): Promise<ServiceProcess> {
     const data = await mkdtemp(join(tmpdir(), "bench-service-"));
+    const main = fileURLToPath(new URL(`../../../../services/${service}/src/main.ts`, import.meta.url));
     const child = spawn(process.execPath, ["--import", probe, main], {
-      env: { ...process.env, MISTRAL_SAE_LISTEN: "127.0.0.1:0", MISTRAL_SAE_DATA: data, MISTRAL_SAE_PARENT_PIPE: "1", MISTRAL_SAE_MODELS: `bench=${modelDir}`, MISTRAL_SAE_THREADS: String(threads), ...env },
+      env: { ...process.env, MISTRAL_SAE_LISTEN: "127.0.0.1:0", MISTRAL_SAE_DATA: data, MISTRAL_SAE_PARENT_PIPE: "1", ...env },
       stdio: ["pipe", "pipe", "pipe", "ipc"],
     });
     let log = "";
@@ -37,10 +38,10 @@ export class InferenceProcess implements AsyncDisposable {
       if (!line.startsWith('{"ready"')) continue;
       child.stdout?.resume();
       const { address } = JSON.parse(line) as { readonly address: string };
-      return new InferenceProcess(createClient(InferenceService, address), child, data);
+      return new ServiceProcess(address, child, data);
     }
     await rm(data, { recursive: true, force: true });
-    throw new Error(`the inference service ended before it was ready: ${log}`);
+    throw new Error(`the ${service} service ended before it was ready: ${log}`);
   }
 
   /** How the process stands; `begin` makes it forget the lag seen so far. */
@@ -58,5 +59,34 @@ export class InferenceProcess implements AsyncDisposable {
       await ended;
     }
     await rm(this.#data, { recursive: true, force: true });
+  }
+}
+
+/** The inference service with one model. */
+export class InferenceProcess implements AsyncDisposable {
+  readonly client: Client<typeof InferenceService>;
+  readonly #process: ServiceProcess;
+
+  private constructor(process: ServiceProcess) {
+    this.#process = process;
+    this.client = createClient(InferenceService, process.address);
+  }
+
+  static async start(modelDir: string, threads: number, env: Readonly<Record<string, string>> = {}): Promise<InferenceProcess> {
+    return new InferenceProcess(await ServiceProcess.start("inference", { MISTRAL_SAE_MODELS: `bench=${modelDir}`, MISTRAL_SAE_THREADS: String(threads), ...env }));
+  }
+
+  /** host:port. */
+  get address(): string {
+    return this.#process.address;
+  }
+
+  /** How the process stands; `begin` makes it forget the lag seen so far. */
+  async state(begin = false): Promise<ProcessState> {
+    return await this.#process.state(begin);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#process[Symbol.asyncDispose]();
   }
 }
