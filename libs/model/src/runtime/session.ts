@@ -12,6 +12,9 @@ export interface SessionSettings {
 /** Values of a run by name. */
 export type Feeds = Record<string, Tensor>;
 
+/** How long a thread spins before it sleeps, in microseconds: more than one small operator takes. */
+const spin_duration_us = "30";
+
 /** A graph that onnxruntime has loaded. `run` blocks its thread for the time of the computation. */
 export class Session {
   readonly #session: InferenceSession;
@@ -22,7 +25,8 @@ export class Session {
 
   /**
    * Loads a graph. Its threads spin between the operators of a run, where waking them would take longer than many an
-   * operator, and sleep as soon as the run ends, so that they take no core from the rest of the process.
+   * operator, but never for long: when another process has the core that one of them needs, the rest would only take turns
+   * with it. They sleep as soon as the run ends.
    */
   static async open(graph: Uint8Array, settings: SessionSettings): Promise<Session> {
     const session = await InferenceSession.create(graph, {
@@ -32,7 +36,7 @@ export class Session {
       executionMode: "sequential",
       graphOptimizationLevel: "all",
       logSeverityLevel: 3,
-      extra: { session: { intra_op: { allow_spinning: "1" }, force_spinning_stop: "1", model_external_initializers_file_folder_path: settings.weightsFolder } },
+      extra: { session: { intra_op: { allow_spinning: "1", spin_duration_us }, force_spinning_stop: "1", model_external_initializers_file_folder_path: settings.weightsFolder } },
     });
     return new Session(session);
   }
