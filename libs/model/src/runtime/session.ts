@@ -12,8 +12,8 @@ export interface SessionSettings {
 /** Values of a run by name. */
 export type Feeds = Record<string, Tensor>;
 
-/** How long a thread spins before it sleeps, in microseconds: more than one small operator takes. */
-const spin_duration_us = "30";
+/** How long a thread spins before it sleeps: more than one small operator takes. */
+const spinMicroseconds = "30";
 
 /** A graph that onnxruntime has loaded. `run` blocks its thread for the time of the computation. */
 export class Session {
@@ -36,7 +36,7 @@ export class Session {
       executionMode: "sequential",
       graphOptimizationLevel: "all",
       logSeverityLevel: 3,
-      extra: { session: { intra_op: { allow_spinning: "1", spin_duration_us }, force_spinning_stop: "1", model_external_initializers_file_folder_path: settings.weightsFolder } },
+      extra: { session: { intra_op: { allow_spinning: "1", spin_duration_us: spinMicroseconds }, force_spinning_stop: "1", model_external_initializers_file_folder_path: settings.weightsFolder } },
     });
     return new Session(session);
   }
