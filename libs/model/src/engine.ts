@@ -1,6 +1,5 @@
 import type { SparseRows, WireSparseCode } from "@mistral-sae/tensor";
 import type { Edit, EditProof } from "./edits/edit.ts";
-import type { ExecutionProvider } from "./graph/model-source.ts";
 import type { LoadedSae } from "./sae/loaded-sae.ts";
 import type { SamplingParams } from "./sampling/params.ts";
 
@@ -10,7 +9,7 @@ import type { SamplingParams } from "./sampling/params.ts";
  *
  * Every method may be called at any time from one thread; the engine runs one piece of work at a time, decoding
  * first, then prefill, then the rest. An aborted signal ends a call with the signal's reason at the next piece of
- * work (one decoding step, 256 tokens of prefill, one packed batch). Bad arguments throw InputError naming the field.
+ * work (one decoding step, one chunk of a prompt, one packed batch). Bad arguments throw InputError naming the field.
  * Arrays that come back belong to the caller; arrays given are copied before the call returns, and may be reused.
  */
 export interface Engine {
@@ -383,35 +382,4 @@ export interface FeatureLogits {
 export interface Neighbour {
   readonly feature: number;
   readonly cosine: number;
-}
-
-/** How to open the onnxruntime engine. */
-export interface OpenEngineOptions {
-  /** Folder with config.json and *.safetensors. */
-  readonly modelDir: string;
-  /** Threads of the matrix products; default availableParallelism(). */
-  readonly threads?: number;
-  /**
-   * Arithmetic; default that of the folder. For "int8" and "int4" a folder of floats is quantised once, to a folder in
-   * `quantisedDir` that later starts find again; a folder that is quantised has its own and no other.
-   */
-  readonly precision?: EnginePrecision;
-  /** Where quantised models are kept; default $MISTRAL_SAE_CACHE, else `mistral-sae` in the user's cache folder. */
-  readonly quantisedDir?: string;
-  /** Told how far quantising has come, in bytes of the weights. */
-  readonly onQuantise?: (done: number, total: number) => void;
-  /** Longest context to allow; default min(max_position_embeddings, 4096). Bounds the rotary tables. */
-  readonly maxContext?: number;
-  /** Rows of one decode call at most; default 64. */
-  readonly maxBatchRows?: number;
-  /** Execution provider of onnxruntime; default cpu. One that cannot run here is refused, naming what is missing. */
-  readonly provider?: ExecutionProvider;
-  /**
-   * Tokens that one run of the model may decode; default 1 on the CPU, where it gains nothing, and 32 with cuda, where the
-   * cache crosses to the device and back once a run.
-   */
-  readonly decodeSteps?: number;
-  /** Memory for keys and values, bytes; default 1 GiB. Beyond it prefill and fork throw {@link CacheFullError}. */
-  readonly cacheBytes?: number;
-  readonly signal?: AbortSignal;
 }

@@ -11,6 +11,7 @@ export type { LoadedSae } from "./sae/loaded-sae.ts";
 export { noToken } from "./generation/no-token.ts";
 export { greedy, mostLogprobs, type SamplingParams } from "./sampling/params.ts";
 export { engineDefaults, openEngine } from "./client/open-engine.ts";
+export type * from "./client/open-options.ts";
 export { type ModelConfig, readModelConfig } from "./config/model-config.ts";
 export { describeModel } from "./graph/describe-model.ts";
 export { type ExecutionProvider, executionProviders, type ModelSource, readModelSource } from "./graph/model-source.ts";

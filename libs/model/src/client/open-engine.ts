@@ -1,10 +1,11 @@
 import { availableParallelism } from "node:os";
 import { resolve } from "node:path";
 import { InputError } from "@mistral-sae/tensor";
-import type { Engine, OpenEngineOptions } from "../engine.ts";
+import type { Engine } from "../engine.ts";
 import { defaultMaxContext } from "../graph/model-source.ts";
 import { defaultCacheDir, prepareQuantised, requireFloats } from "../quantisation/prepare.ts";
 import type { WorkerSettings } from "../worker/protocol.ts";
+import type { OpenEngineOptions } from "./open-options.ts";
 import { OrtEngine } from "./ort-engine.ts";
 import { WorkerLink } from "./worker-link.ts";
 
