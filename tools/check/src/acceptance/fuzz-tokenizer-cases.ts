@@ -3,18 +3,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { InputError } from "@mistral-sae/tensor";
 import { loadTokenizer } from "@mistral-sae/tokenizer";
+import type { CaseReport } from "./fuzz-in-children.ts";
 import { mutateBytes, mutateJson, Random } from "./mutations.ts";
 import { root } from "./root.ts";
-
-/** What became of one damaged tokenizer; a line of the child's output. */
-export interface CaseReport {
-  readonly case: number;
-  readonly file: string;
-  readonly ms: number;
-  readonly outcome: "used" | "refused" | "fault";
-  /** The error, for refusals and faults. */
-  readonly error?: string;
-}
 
 const SEEDS = [
   ["metaspace", "tokenizer.json"],
@@ -48,7 +39,7 @@ async function runCase(n: number): Promise<CaseReport> {
   const started = performance.now();
   const report = (outcome: CaseReport["outcome"], error?: unknown): CaseReport => ({
     case: n,
-    file: demo ? `demo/${file}` : `${name}/${file}`,
+    input: demo ? `demo/${file}` : `${name}/${file}`,
     ms: Math.round(performance.now() - started),
     outcome,
     ...(error === undefined ? {} : { error: told(error, outcome === "fault").slice(0, LINE_SIZE) }),
