@@ -6,7 +6,7 @@ import { decodeRun } from "../generation/decode-run.ts";
 import { PrefillJob } from "../generation/prefill-job.ts";
 import { Slots } from "../generation/slots.ts";
 import type { ModelRuntime } from "../runtime/model-runtime.ts";
-import { type CommandHandlers, unpackDecodeRows } from "../worker/protocol.ts";
+import { type CommandHandlers, type PackedDecodeRows, unpackDecodeRows } from "../worker/protocol.ts";
 
 /** Commands on slots. */
 export function generateCommands(runtime: ModelRuntime): Pick<CommandHandlers, "prefillStart" | "prefillStep" | "prefillCancel" | "decode" | "decodeRun" | "fork" | "free" | "proofs" | "usage"> {
@@ -27,6 +27,10 @@ export function generateCommands(runtime: ModelRuntime): Pick<CommandHandlers, "
       throw error;
     }
   };
+  const checkSize = ({ slots: { length } }: PackedDecodeRows): void => {
+    const { maxBatchRows } = runtime.limits;
+    if (length > maxBatchRows) throw new InputError("too many rows in one step", { field: "rows", got: length, wanted: `at most ${maxBatchRows}` });
+  };
   return {
     // The first piece of work belongs to the start: it forks the slots that are reused before anyone can free them.
     async prefillStart({ rows, report, batchTokens }) {
@@ -46,7 +50,7 @@ export function generateCommands(runtime: ModelRuntime): Pick<CommandHandlers, "
     },
 
     async decode({ rows, report }) {
-      if (rows.slots.length > runtime.limits.maxBatchRows) throw new InputError("too many rows in one step", { field: "rows", got: rows.slots.length, wanted: `at most ${runtime.limits.maxBatchRows}` });
+      checkSize(rows);
       const began = performance.now();
       const result = await decodeStep(runtime, slots, unpackDecodeRows(rows), report);
       pacer.decoded(performance.now() - began);
@@ -54,7 +58,7 @@ export function generateCommands(runtime: ModelRuntime): Pick<CommandHandlers, "
     },
 
     async decodeRun({ rows, steps, report }) {
-      if (rows.slots.length > runtime.limits.maxBatchRows) throw new InputError("too many rows in one step", { field: "rows", got: rows.slots.length, wanted: `at most ${runtime.limits.maxBatchRows}` });
+      checkSize(rows);
       return await decodeRun(runtime, slots, unpackDecodeRows(rows), steps, report);
     },
 

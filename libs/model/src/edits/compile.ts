@@ -68,7 +68,10 @@ function featureStep(edit: FeatureEdit, index: number, sae: SaeRuntime): Feature
 
 function vectorStep(edit: VectorEdit, index: number, context: EditContext): VectorStep {
   const v = direction(edit, "direction", edit.direction, context);
-  return { kind: "vector", index, formula: vectorFormula(edit, v, context), addition: edit.method === "add" ? addition(edit, v) : undefined };
+  checkFields(edit);
+  if (edit.method !== "add") return { kind: "vector", index, formula: vectorFormula(edit, v, context), addition: undefined };
+  const added = addition(edit, v);
+  return { kind: "vector", index, formula: (added.byNorm ? addFraction : add)(added.vector, added.strength), addition: added };
 }
 
 function addition(edit: VectorEdit, v: Float32Array): Addition {
@@ -77,7 +80,8 @@ function addition(edit: VectorEdit, v: Float32Array): Addition {
   return { vector, length: length(vector), strength: strength(edit, edit.strength), byNorm };
 }
 
-function vectorFormula(edit: VectorEdit, v: Float32Array, context: EditContext): RowFormula {
+/** Refuses what the edit's method does not read. */
+function checkFields(edit: VectorEdit): void {
   if (edit.method !== "add" && edit.unit !== undefined && edit.unit !== "raw") throw fault(edit, "unit", `${edit.method} takes raw strengths only`, edit.unit, "raw");
   if (edit.method !== "add" && edit.method !== "norm_scaled_add") refuse(edit, "normalize", edit.normalize);
   if (edit.method !== "norm_scaled_add") refuse(edit, "maxFraction", edit.maxFraction);
@@ -86,10 +90,11 @@ function vectorFormula(edit: VectorEdit, v: Float32Array, context: EditContext):
     refuse(edit, "min", edit.min);
     refuse(edit, "max", edit.max);
   }
+}
+
+/** The formula of an edit that does more than add. */
+function vectorFormula(edit: VectorEdit, v: Float32Array, context: EditContext): RowFormula {
   switch (edit.method) {
-    case "add":
-      if (edit.unit === "resid_norm_fraction") return addFraction(unit(v), strength(edit, edit.strength));
-      return add(edit.normalize === true ? unit(v) : v, strength(edit, edit.strength));
     case "norm_scaled_add": {
       const maxFraction = edit.maxFraction ?? 1;
       if (!(maxFraction > 0)) throw fault(edit, "maxFraction", "the longest step must be above 0", maxFraction, "above 0");

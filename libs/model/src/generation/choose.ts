@@ -2,6 +2,7 @@ import { topK } from "@mistral-sae/tensor";
 import type { RowFault, StepResult, TopLogprobs } from "../engine.ts";
 import type { ModelRuntime } from "../runtime/model-runtime.ts";
 import { divergence, logSumExp } from "../sampling/distribution.ts";
+import { joinRows } from "./join-rows.ts";
 import { noToken } from "./no-token.ts";
 import type { Slot } from "./slot.ts";
 
@@ -60,7 +61,7 @@ export async function chooseNext(
     const base = klFrom[i];
     if (base !== undefined) kl[i] = divergence(line(i), line(base));
   }
-  return { tokens, faults, logprobs, top, kl, logits: withLogits ? joinLines(lines) : new Float32Array() };
+  return { tokens, faults, logprobs, top, kl, logits: withLogits ? joinRows(lines) : new Float32Array() };
 }
 
 async function allLogits(runtime: ModelRuntime, slots: readonly Slot[], given: readonly (Float32Array | undefined)[]): Promise<readonly Float32Array[]> {
@@ -72,14 +73,4 @@ async function allLogits(runtime: ModelRuntime, slots: readonly Slot[], given: r
   const computed = missing.length === 0 ? rows : await runtime.heads.logits(rows, missing.length);
   let next = 0;
   return given.map((line) => line ?? computed.subarray(next * dVocab, ++next * dVocab));
-}
-
-function joinLines(lines: readonly Float32Array[]): Float32Array {
-  const joined = new Float32Array(lines.reduce((sum, line) => sum + line.length, 0));
-  let at = 0;
-  for (const line of lines) {
-    joined.set(line, at);
-    at += line.length;
-  }
-  return joined;
 }

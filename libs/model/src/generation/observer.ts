@@ -6,6 +6,7 @@ import type { SiteTap } from "../runtime/pass.ts";
 import { filterCodes } from "../sae/filter-codes.ts";
 import { joinCodes, sliceCodes } from "../sae/sparse-builder.ts";
 import type { StepReport } from "../worker/protocol.ts";
+import { joinRows } from "./join-rows.ts";
 
 /**
  * Collects what a step is to report beside its tokens: taps and codes, row by row of the call, each row's in the order
@@ -72,16 +73,4 @@ async function encodeTrace(runtime: ModelRuntime, trace: Trace, rows: Float32Arr
 function noCodes(runtime: ModelRuntime, trace: Trace): SparseRows {
   const { k, dSae } = runtime.sae(trace.sae).sae;
   return { nTokens: 0, k, dSae, indices: new Uint32Array(), values: new Float32Array() };
-}
-
-function joinRows(parts: readonly Float32Array[]): Float32Array {
-  const [first] = parts;
-  if (first !== undefined && parts.length === 1) return first;
-  const joined = new Float32Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    joined.set(part, at);
-    at += part.length;
-  }
-  return joined;
 }

@@ -2,7 +2,8 @@ import { Tensor } from "onnxruntime-node";
 import { buildDecodeLoop } from "../graph/decode-loop.ts";
 import type { ModelSource } from "../graph/model-source.ts";
 import type { CacheGroup } from "./kv-cache.ts";
-import { floats, type Feeds, Session, type SessionSettings } from "./session.ts";
+import { floats, type Feeds, longs, type SessionSettings } from "./session.ts";
+import { Sessions } from "./sessions.ts";
 
 /** How each row of a run samples: arrays of one value a row, draws [steps, rows]. */
 export interface LoopSampling {
@@ -27,19 +28,18 @@ export interface LoopResult {
  */
 export class DecodeLoops {
   readonly #source: ModelSource;
-  readonly #settings: SessionSettings;
-  readonly #sessions = new Map<boolean, Session>();
+  readonly #sessions: Sessions;
 
   constructor(source: ModelSource, settings: SessionSettings) {
     this.#source = source;
-    this.#settings = settings;
+    this.#sessions = new Sessions(settings);
   }
 
   /** Feeds `tokens` and then what is chosen, `steps` tokens a row; the cache of the group holds them afterwards, its lengths are the caller's to move. */
   async run({ arena, rows }: CacheGroup, tokens: BigInt64Array, steps: number, sampling: LoopSampling | undefined): Promise<LoopResult> {
     const { nLayers, dModel } = this.#source.config;
     const n = rows.length;
-    const session = await this.#open(sampling !== undefined);
+    const session = await this.#sessions.get(sampling === undefined ? "greedy" : "sampled", () => buildDecodeLoop(this.#source, sampling !== undefined));
     const feeds: Feeds = {
       steps: new Tensor("int64", BigInt64Array.of(BigInt(steps)), []),
       token: new Tensor("int64", tokens, [n, 1]),
@@ -58,22 +58,10 @@ export class DecodeLoops {
     const presents = Array.from({ length: nLayers }, (_, layer) => [`present_key_${layer}`, `present_value_${layer}`]).flat();
     const outputs = await session.run(feeds, ["tokens", "resid", ...presents]);
     for (let layer = 0; layer < nLayers; layer++) arena.overwrite(layer, floats(outputs, `present_key_${layer}`), floats(outputs, `present_value_${layer}`));
-    const chosen = outputs["tokens"]?.data;
-    if (!(chosen instanceof BigInt64Array)) throw new Error("the graph gave no int64 output tokens");
-    return { tokens: chosen, resid: floats(outputs, "resid") };
+    return { tokens: longs(outputs, "tokens"), resid: floats(outputs, "resid") };
   }
 
   async close(): Promise<void> {
-    for (const session of this.#sessions.values()) await session.release();
-    this.#sessions.clear();
-  }
-
-  async #open(sampled: boolean): Promise<Session> {
-    let session = this.#sessions.get(sampled);
-    if (session === undefined) {
-      session = await Session.open(buildDecodeLoop(this.#source, sampled), this.#settings);
-      this.#sessions.set(sampled, session);
-    }
-    return session;
+    await this.#sessions.close();
   }
 }

@@ -1,7 +1,8 @@
 import { Tensor } from "onnxruntime-node";
 import { buildDirectionHead, buildHead, buildScoreHead } from "../graph/head.ts";
 import type { ModelSource } from "../graph/model-source.ts";
-import { floats, Session, type SessionSettings } from "./session.ts";
+import { floats, longs, type SessionSettings } from "./session.ts";
+import { Sessions } from "./sessions.ts";
 
 /** Rows of logits of one run at most, bytes: scoring holds several copies of them at once. */
 const logitsBytes = 16 << 20;
@@ -17,12 +18,11 @@ export interface DirectionTokens {
 /** The end of the model: final norm and unembedding, and what is computed from the logits. Loaded when first used. */
 export class Heads {
   readonly #source: ModelSource;
-  readonly #settings: SessionSettings;
-  readonly #sessions = new Map<string, Session>();
+  readonly #sessions: Sessions;
 
   constructor(source: ModelSource, settings: SessionSettings) {
     this.#source = source;
-    this.#settings = settings;
+    this.#sessions = new Sessions(settings);
   }
 
   /** Rows that one run should take at most. */
@@ -32,7 +32,7 @@ export class Heads {
 
   /** Logits [n, dVocab] of residual rows [n, dModel] at the end of the layers. */
   async logits(rows: Float32Array, n: number): Promise<Float32Array> {
-    const session = await this.#open("logits", () => buildHead(this.#source));
+    const session = await this.#sessions.get("logits", () => buildHead(this.#source));
     return floats(await session.run({ resid: this.#rows(rows, 0, n) }, ["logits"]), "logits");
   }
 
@@ -42,7 +42,7 @@ export class Heads {
     const logprobs = new Float32Array(n);
     const kl = new Float32Array(base === undefined ? 0 : n);
     const uneditedLogprobs = new Float32Array(kl.length);
-    const session = await this.#open(base === undefined ? "score" : "score_kl", () => buildScoreHead(this.#source, base !== undefined));
+    const session = await this.#sessions.get(base === undefined ? "score" : "score_kl", () => buildScoreHead(this.#source, base !== undefined));
     for (let start = 0; start < n; start += this.rowsPerRun) {
       const count = Math.min(this.rowsPerRun, n - start);
       const outputs = await session.run(
@@ -63,32 +63,17 @@ export class Heads {
 
   /** W_U · (g ∘ d) of directions [n, dModel]: the k largest and smallest logits of each. */
   async directions(rows: Float32Array, n: number, k: number): Promise<DirectionTokens> {
-    const session = await this.#open("directions", () => buildDirectionHead(this.#source));
+    const session = await this.#sessions.get("directions", () => buildDirectionHead(this.#source));
     const outputs = await session.run({ directions: this.#rows(rows, 0, n), k: new Tensor("int64", BigInt64Array.of(BigInt(k)), [1]) }, ["top_values", "top_ids", "low_values", "low_ids"]);
-    const ids = (name: string): BigInt64Array => {
-      const data = outputs[name]?.data;
-      if (data instanceof BigInt64Array) return data;
-      throw new Error(`the graph gave no int64 output ${name}`);
-    };
-    return { topIds: ids("top_ids"), topLogits: floats(outputs, "top_values"), lowIds: ids("low_ids"), lowLogits: floats(outputs, "low_values") };
+    return { topIds: longs(outputs, "top_ids"), topLogits: floats(outputs, "top_values"), lowIds: longs(outputs, "low_ids"), lowLogits: floats(outputs, "low_values") };
   }
 
   async close(): Promise<void> {
-    for (const session of this.#sessions.values()) await session.release();
-    this.#sessions.clear();
+    await this.#sessions.close();
   }
 
   #rows(rows: Float32Array, start: number, count: number): Tensor {
     const { dModel } = this.#source.config;
     return new Tensor("float32", rows.subarray(start * dModel, (start + count) * dModel), [count, dModel]);
-  }
-
-  async #open(name: string, build: () => Uint8Array): Promise<Session> {
-    let session = this.#sessions.get(name);
-    if (session === undefined) {
-      session = await Session.open(build(), this.#settings);
-      this.#sessions.set(name, session);
-    }
-    return session;
   }
 }

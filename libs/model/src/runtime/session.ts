@@ -58,6 +58,13 @@ export function floats(outputs: Feeds, name: string): Float32Array {
   throw new Error(`the graph gave no float32 output ${name}`);
 }
 
+/** The int64 values of an output. */
+export function longs(outputs: Feeds, name: string): BigInt64Array {
+  const data = outputs[name]?.data;
+  if (data instanceof BigInt64Array) return data;
+  throw new Error(`the graph gave no int64 output ${name}`);
+}
+
 /** The int32 values of an output. */
 export function ints(outputs: Feeds, name: string): Int32Array {
   const data = outputs[name]?.data;

@@ -1,6 +1,7 @@
 import { Tensor } from "onnxruntime-node";
 import { Graph } from "../onnx/graph.ts";
-import { floats, ints, Session, type SessionSettings } from "../runtime/session.ts";
+import { floats, ints, type SessionSettings } from "../runtime/session.ts";
+import { Sessions } from "../runtime/sessions.ts";
 import type { CanonicalSae } from "./canonical.ts";
 
 /**
@@ -8,30 +9,27 @@ import type { CanonicalSae } from "./canonical.ts";
  * 2 GiB, and one pair of sessions serves every SAE.
  */
 export class EncoderSessions {
-  readonly #settings: SessionSettings;
-  #topK: Session | undefined;
-  #dense: Session | undefined;
+  readonly #sessions: Sessions;
 
   constructor(settings: SessionSettings) {
-    this.#settings = settings;
+    this.#sessions = new Sessions(settings);
   }
 
   /** The k largest pre-activations of each row, descending and then rectified: `values` f32 and `indices` int32 [n, k]. */
   async topK(sae: CanonicalSae, rows: Float32Array, n: number, k: number): Promise<{ values: Float32Array; indices: Int32Array }> {
-    this.#topK ??= await Session.open(buildTopK(), this.#settings);
-    const outputs = await this.#topK.run({ ...feeds(sae.wEnc, sae.bias, rows, n, sae.dIn), k: new Tensor("int64", BigInt64Array.of(BigInt(k)), [1]) }, ["values", "indices"]);
+    const session = await this.#sessions.get("topk", buildTopK);
+    const outputs = await session.run({ ...feeds(sae.wEnc, sae.bias, rows, n, sae.dIn), k: new Tensor("int64", BigInt64Array.of(BigInt(k)), [1]) }, ["values", "indices"]);
     return { values: floats(outputs, "values"), indices: ints(outputs, "indices") };
   }
 
   /** rows · matrixᵀ + bias, [n, bias.length]. */
   async dense(matrix: Float32Array, bias: Float32Array, rows: Float32Array, n: number, d: number): Promise<Float32Array> {
-    this.#dense ??= await Session.open(buildDense(), this.#settings);
-    return floats(await this.#dense.run(feeds(matrix, bias, rows, n, d), ["pre"]), "pre");
+    const session = await this.#sessions.get("dense", buildDense);
+    return floats(await session.run(feeds(matrix, bias, rows, n, d), ["pre"]), "pre");
   }
 
   async close(): Promise<void> {
-    await this.#topK?.release();
-    await this.#dense?.release();
+    await this.#sessions.close();
   }
 }
 
