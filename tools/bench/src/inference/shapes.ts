@@ -19,10 +19,6 @@ export const modelShapes = {
 
 export type ShapeName = keyof typeof modelShapes;
 
-export function isShapeName(name: string): name is ShapeName {
-  return Object.hasOwn(modelShapes, name);
-}
-
 /** config.json of a model of this shape. */
 export function configJson(shape: ModelShape, dtype: "F32" | "BF16"): object {
   return {
