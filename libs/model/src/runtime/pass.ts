@@ -61,19 +61,19 @@ export async function runPass(segments: Segments, shape: PassShape, batch: Batch
     else feeds["resid_in"] = new Tensor("float32", resid, [batch.size, batch.steps, dModel]);
     const [firstLayer, endLayer] = attentionLayers(segment.from, segment.to);
     if (endLayer > firstLayer) feedLayers(feeds, positions, firstLayer, endLayer, batch, shape);
-    const names = wantedOutputs(segment, taps, batch);
+    const here = edited.includes(segment.to);
+    const ends = segment.to === lastPoint(shape.nLayers);
+    const givesLogits = ends && withLogits && !here;
+    const names = wantedOutputs(segment, taps);
+    if (batch.cache.kind !== "none") for (let layer = firstLayer; layer < endLayer; layer++) names.push(newRowsName(layer));
+    if (givesLogits) names.push("logits");
+    if (ends) feeds["logit_rows"] = givesLogits ? lastRowIndices(batch) : noRows;
     const additions = feedAdditions(feeds, names, segment, added, batch, dModel);
-    if (segment.to === lastPoint(shape.nLayers)) {
-      const here = withLogits && !edited.includes(segment.to);
-      feeds["logit_rows"] = here ? lastRowIndices(batch) : noRows;
-      if (here) names.push("logits");
-    }
     const outputs = await segment.session.run(feeds, names);
-    if (names.at(-1) === "logits") logits = floats(outputs, "logits");
+    if (givesLogits) logits = floats(outputs, "logits");
     for (const [point, addition] of additions) recordAdditions(addition, addition.byNorm === undefined ? undefined : floats(outputs, additionNames.norms(point)));
     if (batch.cache.kind !== "none") keep(outputs, firstLayer, endLayer, batch.cache.rows, batch);
     resid = floats(outputs, residualName(segment.to));
-    const here = edited.includes(segment.to);
     for (const [i, { site, afterEdits }] of taps.entries()) {
       const inside = insideName(site, afterEdits, segment);
       if (inside !== undefined) read[i] = floats(outputs, inside);
@@ -121,15 +121,12 @@ function feedAdditions(feeds: Feeds, names: string[], segment: Segment, added: R
   return made;
 }
 
-function wantedOutputs(segment: Segment, taps: readonly SiteTap[], batch: Batch): string[] {
+/** The residual at the segment's end and the taps inside it. */
+function wantedOutputs(segment: Segment, taps: readonly SiteTap[]): string[] {
   const names = new Set([residualName(segment.to)]);
   for (const { site, afterEdits } of taps) {
     const inside = insideName(site, afterEdits, segment);
     if (inside !== undefined) names.add(inside);
-  }
-  if (batch.cache.kind !== "none") {
-    const [first, end] = attentionLayers(segment.from, segment.to);
-    for (let layer = first; layer < end; layer++) names.add(newRowsName(layer));
   }
   return [...names];
 }
