@@ -6,6 +6,7 @@ import { spawn, spawnSync } from "node:child_process";
 import { glob, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { stripVTControlCharacters } from "node:util";
 
 const root = join(import.meta.dirname, "..", "..", "..");
 const projects = process.argv.slice(2);
@@ -25,24 +26,32 @@ function nxArguments(targets: readonly string[], parallel: number, only: readonl
   return ["run-many", "-t", ...targets, ...scope, `--parallel=${parallel}`, "--outputStyle=static", "--nxBail=false"];
 }
 
-/** V8 loses track of code pages now and then when many threads compile, and ends the process: nodejs/node#64500. */
-const lostByV8 = "Check failed: jit_page";
+/**
+ * Node 24 ends a process now and then where many threads compile (V8's "Check failed: jit_page", nodejs/node#64500, or a signal
+ * in its collector, nodejs/node#62393). These lines tell that a process died, not that a test failed, and why.
+ */
+const processDied = /Worker exited unexpectedly|Check failed:|Fatal error in/;
 
-/** Runs the tests of projects, one at a time. `lost` are those whose process V8 ended. */
-async function runTests(only: readonly string[]): Promise<{ passed: boolean; lost: string[] }> {
+/** Runs the tests of projects, one at a time. `failed` are those that failed; `lost` tells what was printed of a process that died. */
+async function runTests(only: readonly string[]): Promise<{ failed: Set<string>; lost: Map<string, string> }> {
   const run = spawn("nx", nxArguments(["test"], 1, only), { cwd: root, stdio: ["inherit", "pipe", "pipe"] });
-  const lost = new Set<string>();
+  const lost = new Map<string, string>();
+  const failed = new Set<string>();
   let current = "";
   const read = async (stream: NodeJS.ReadableStream, out: NodeJS.WritableStream): Promise<void> => {
     for await (const line of createInterface({ input: stream })) {
       out.write(`${line}\n`);
       // npm's own line before a script.
       current = /^> (@mistral-sae\/[\w-]+)@\S+ test$/.exec(line)?.[1] ?? current;
-      if (line.includes(lostByV8)) lost.add(current);
+      // A line of nx's list of failed tasks.
+      const task = /^- (@mistral-sae\/[\w-]+):test$/.exec(stripVTControlCharacters(line).trim())?.[1];
+      if (task !== undefined) failed.add(task);
+      if (processDied.test(line)) lost.set(current, `${lost.has(current) ? `${lost.get(current)}; ` : ""}${stripVTControlCharacters(line).trim()}`);
     }
   };
   const [code] = await Promise.all([new Promise<number | null>((resolve) => run.once("close", resolve)), read(run.stdout, process.stdout), read(run.stderr, process.stderr)]);
-  return { passed: code === 0, lost: [...lost] };
+  if (code !== 0 && failed.size === 0) failed.add("nx itself");
+  return { failed, lost };
 }
 
 const named = projects.map((name) => `@mistral-sae/${name}`);
@@ -51,10 +60,11 @@ for await (const file of glob("{libs,services,tools}/*/test-results.json", { cwd
 
 const checked = spawnSync("nx", nxArguments(["generate", "lint", "typecheck"], 2, named), { cwd: root, stdio: "inherit" }).status === 0;
 // Tests hold engines, servers and every core they are given: one project at a time.
-let { passed: tested, lost } = await runTests(named);
-if (lost.length > 0) {
-  console.log(`V8 ended a process of ${lost.join(", ")} (nodejs/node#64500): tested again, once`);
-  ({ passed: tested, lost } = await runTests(lost));
+const { failed, lost } = await runTests(named);
+const again = [...lost.keys()].filter((project) => failed.delete(project));
+if (again.length > 0) {
+  for (const project of again) console.log(`a process of ${project} died and is tested again, once: ${lost.get(project)}`);
+  for (const project of (await runTests(again)).failed) failed.add(project);
 }
 
 const counts = { passed: 0, failed: 0, skipped: 0 };
@@ -79,10 +89,11 @@ if (!checked) {
   counts.failed += 1;
   problems.push("lint, types or generation: see above");
 }
-if (!tested && problems.length === 0) {
+if (failed.size > 0 && problems.length === 0) {
   counts.failed += 1;
-  problems.push("a test run ended with an error outside its tests: see above");
+  problems.push(`${[...failed].join(", ")}: a test run ended with an error outside its tests, see above`);
 }
+for (const [project, why] of lost) console.log(`a process of ${project} died: ${why}`);
 for (const problem of problems) console.log(`failed: ${problem}`);
 console.log(`${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped`);
 process.exitCode = counts.failed > 0 ? 1 : 0;
