@@ -1,11 +1,19 @@
 import { InputError } from "@mistral-sae/tensor";
 import { availableParallelism } from "node:os";
+import { architectureFacts, type TrainedArchitecture } from "./architecture.ts";
+import { checkConfig, checkOptions, largestThreads } from "./check-config.ts";
 
 /** `gao`: Gao et al. 2024 with AuxK in its correct form. `seed_compat`: the step of the original mistral-sae. */
 export type Formulation = "gao" | "seed_compat";
 
 /** How inputs are scaled before the SAE sees them; names and formulas are SAELens'. */
-export type TrainedNormalization = "none" | "layer_norm" | "expected_average_only_in" | "constant_norm_rescale";
+export type TrainedNormalization = "none" | "layer_norm" | "expected_average_only_in" | "constant_norm_rescale" | "covariance_whitening";
+
+/** `adam` is AdamW with a weight decay of 0; `signum_schedule_free`: sign of the momentum, schedule-free averaging (Defazio et al. 2024). */
+export type Optimizer = "adam" | "signum_schedule_free";
+
+/** jumprelu: `step` counts features with a rectangle kernel (Rajamanoharan et al. 2024), `tanh` is Anthropic's (Conerly et al. 2025). */
+export type JumpreluSparsityLossMode = "step" | "tanh";
 
 /** Shape of the decay to zero over the last steps. */
 export type LrScheduler = "constant" | "linear" | "cosine";
@@ -15,12 +23,51 @@ export type BDecInitMethod = "mean" | "geometric_median" | "zeros";
 
 /** What a trainer must be told. Every other number has a default: {@link trainerDefaults} and {@link resolveTrainerConfig}. */
 export interface TrainerConfig {
+  /** Default topk. */
+  readonly architecture?: TrainedArchitecture | undefined;
   /** Columns of an input row. */
   readonly dIn: number;
+  /**
+   * Columns of an output row: given, the SAE is a transcoder. Its training rows have d_in + d_out columns, input then output; nothing
+   * is subtracted from the input, and b_dec belongs to the output.
+   */
+  readonly dOut?: number | undefined;
+  /** Transcoders: learn W_skip [d_out, d_in] too. */
+  readonly skipConnection?: boolean | undefined;
   /** Width of the SAE. */
   readonly dSae: number;
-  /** Features a row. */
-  readonly k: number;
+  /** Features a row (topk, abstopk) or a mean row (batchtopk, matryoshka_batchtopk); the others take none. */
+  readonly k?: number | undefined;
+  /** Features at the first step, falling linearly to k over {@link kAnnealSteps}. Default k. */
+  readonly kStart?: number | undefined;
+  readonly kAnnealSteps?: number | undefined;
+  /** matryoshka_batchtopk: rising widths of the nested levels; dSae is added at the end. */
+  readonly matryoshkaWidths?: readonly number[] | undefined;
+  /** batchtopk, matryoshka_batchtopk: rate of the moving average of the smallest kept value, the threshold for inference. */
+  readonly topkThresholdLr?: number | undefined;
+  /** standard, gated: weight of Σ|z_f|·‖W_dec[f]‖, mean over rows. */
+  readonly l1Coefficient?: number | undefined;
+  /** Steps over which l1Coefficient grows from 0. */
+  readonly l1WarmUpSteps?: number | undefined;
+  /** standard: p of the sparsity norm. */
+  readonly lpNorm?: number | undefined;
+  /** jumprelu: weight of the sparsity loss, mean over rows. */
+  readonly l0Coefficient?: number | undefined;
+  readonly l0WarmUpSteps?: number | undefined;
+  readonly jumpreluInitThreshold?: number | undefined;
+  /** Width of the rectangle kernel of the straight-through estimator, in units of the pre-activations. */
+  readonly jumpreluBandwidth?: number | undefined;
+  readonly jumpreluSparsityLossMode?: JumpreluSparsityLossMode | undefined;
+  readonly jumpreluTanhScale?: number | undefined;
+  /** Pass the estimator's gradient to the pre-activations too (Anthropic), not to the threshold alone (DeepMind). */
+  readonly jumpreluSteToInput?: boolean | undefined;
+  /** jumprelu: weight of the loss on the pre-activations of dead latents; 0 is none. */
+  readonly preActLossCoefficient?: number | undefined;
+  /** standard, gated, jumprelu: norm of decoder rows at the start. */
+  readonly decoderInitNorm?: number | undefined;
+  /** Steps between resamplings of dead latents; 0 is never. */
+  readonly resampleEverySteps?: number | undefined;
+  readonly optimizer?: Optimizer | undefined;
   /** Rows of all steps together; the schedule ends there. */
   readonly trainingTokens: number;
   readonly formulation?: Formulation | undefined;
@@ -49,7 +96,7 @@ export interface TrainerConfig {
   /** Clip the gradient of all parameters to this norm; 0 never clips. */
   readonly gradClipNorm?: number | undefined;
   readonly bDecInitMethod?: BDecInitMethod | undefined;
-  /** Factor of the mean squared error. Default 1 / variance of the sample; seed_compat 1/19.9776. */
+  /** Factor of the mean squared error over all values. Default 1 / variance of the sample, d_out for penalised architectures (SAELens' sum over columns); seed_compat 1/19.9776. */
   readonly mseScale?: number | undefined;
   /** Seed of the initial weights. */
   readonly seed?: number | undefined;
@@ -63,10 +110,29 @@ export interface TrainerConfig {
   readonly maxMemoryBytes?: number | undefined;
 }
 
-type Decided = "trainBatchSizeTokens" | "formulation" | "normalizeActivations" | "lrScheduler" | "lrWarmUpSteps" | "lrDecaySteps" | "auxLossCoefficient" | "deadFeatureWindowTokens" | "adamBeta1" | "adamBeta2" | "adamEpsilon" | "gradClipNorm" | "bDecInitMethod" | "seed" | "batchSlots" | "rowStoreBytes";
+type Decided = "architecture" | "skipConnection" | "kAnnealSteps" | "matryoshkaWidths" | "topkThresholdLr" | "l1Coefficient" | "l1WarmUpSteps" | "lpNorm" | "l0Coefficient" | "l0WarmUpSteps" | "jumpreluInitThreshold" | "jumpreluBandwidth" | "jumpreluSparsityLossMode" | "jumpreluTanhScale" | "jumpreluSteToInput" | "preActLossCoefficient" | "decoderInitNorm" | "resampleEverySteps" | "optimizer" | "trainBatchSizeTokens" | "formulation" | "normalizeActivations" | "lrScheduler" | "lrWarmUpSteps" | "lrDecaySteps" | "auxLossCoefficient" | "deadFeatureWindowTokens" | "adamBeta1" | "adamBeta2" | "adamEpsilon" | "gradClipNorm" | "bDecInitMethod" | "seed" | "batchSlots" | "rowStoreBytes";
 
 /** Values of what a configuration leaves open and what does not depend on the rest of it. */
 export const trainerDefaults = {
+  architecture: "topk",
+  skipConnection: false,
+  kAnnealSteps: 0,
+  matryoshkaWidths: [],
+  topkThresholdLr: 0.01,
+  l1Coefficient: 1,
+  l1WarmUpSteps: 0,
+  lpNorm: 1,
+  l0Coefficient: 1,
+  l0WarmUpSteps: 0,
+  jumpreluInitThreshold: 0.01,
+  jumpreluBandwidth: 0.05,
+  jumpreluSparsityLossMode: "step",
+  jumpreluTanhScale: 4,
+  jumpreluSteToInput: false,
+  preActLossCoefficient: 0,
+  decoderInitNorm: 0.1,
+  resampleEverySteps: 0,
+  optimizer: "adam",
   formulation: "gao",
   normalizeActivations: "expected_average_only_in",
   trainBatchSizeTokens: 1024,
@@ -89,8 +155,6 @@ export const trainerDefaults = {
 const seedRowsPerStep = 256;
 /** The original's mean squared error is divided by this. */
 const seedVariance = 19.9776;
-/** More threads than this gain nothing: the dense part belongs to onnxruntime. */
-export const largestThreads = 64;
 
 type Undecided = "mseScale" | "deadSteps" | "maxMemoryBytes";
 type Given<T> = { readonly [Key in keyof T]-?: Exclude<T[Key], undefined> };
@@ -98,6 +162,8 @@ type Given<T> = { readonly [Key in keyof T]-?: Exclude<T[Key], undefined> };
 /** A configuration with every number decided. */
 export interface ResolvedTrainerConfig extends Given<Omit<TrainerConfig, Undecided>> {
   readonly totalSteps: number;
+  /** Whether outputs are rows of their own. */
+  readonly transcoder: boolean;
   /** Undefined until the sample decides it. */
   readonly mseScale: number | undefined;
   readonly deadSteps: number | undefined;
@@ -108,73 +174,30 @@ export interface ResolvedTrainerConfig extends Given<Omit<TrainerConfig, Undecid
 export function resolveTrainerConfig(config: TrainerConfig): ResolvedTrainerConfig {
   const given = Object.fromEntries(Object.entries(config).filter(([, value]) => value !== undefined)) as unknown as TrainerConfig;
   const base = { ...trainerDefaults, ...given } as TrainerConfig & Given<Pick<TrainerConfig, Decided>>;
+  checkOptions(base.architecture, given);
+  const { sparsity, k: counts } = architectureFacts[base.architecture];
   const seedCompat = base.formulation === "seed_compat";
+  const selected = sparsity === "selected";
+  const dOut = base.dOut ?? base.dIn;
+  const k = counts === "none" ? 0 : (base.k ?? 0);
+  const { matryoshkaWidths: widths } = base;
   const resolved: ResolvedTrainerConfig = {
     ...base,
+    k,
+    kStart: base.kStart ?? k,
+    dOut,
+    transcoder: base.dOut !== undefined,
+    matryoshkaWidths: base.architecture === "matryoshka_batchtopk" && widths.at(-1) !== base.dSae ? [...widths, base.dSae] : widths,
     normalizeActivations: given.normalizeActivations ?? (seedCompat ? "layer_norm" : trainerDefaults.normalizeActivations),
     lr: base.lr ?? 2e-4 / Math.sqrt(base.dSae / 2 ** 14),
-    kAux: Math.min(base.dSae, base.kAux ?? (seedCompat ? base.dIn >> 1 : Math.min(256, base.dIn >> 1))),
+    kAux: selected ? Math.min(base.dSae, base.kAux ?? (seedCompat ? base.dIn >> 1 : Math.min(256, base.dIn >> 1))) : 0,
     weightDecay: base.weightDecay ?? (seedCompat ? 0.01 : 0),
-    mseScale: base.mseScale ?? (seedCompat ? 1 / seedVariance : undefined),
+    mseScale: base.mseScale ?? (seedCompat ? 1 / seedVariance : selected ? undefined : dOut),
     deadSteps: seedCompat ? (base.deadSteps ?? base.deadFeatureWindowTokens / seedRowsPerStep) : base.deadSteps,
     threads: base.threads ?? Math.min(largestThreads, availableParallelism()),
     maxMemoryBytes: base.maxMemoryBytes,
     totalSteps: Math.floor(base.trainingTokens / base.trainBatchSizeTokens),
   };
-  check(resolved);
+  checkConfig(resolved);
   return resolved;
-}
-
-function check(config: ResolvedTrainerConfig): void {
-  const { dIn, dSae, k, trainBatchSizeTokens: batch, formulation } = config;
-  integer("dIn", dIn, 2);
-  integer("dSae", dSae, 1);
-  integer("k", k, 1, dSae);
-  integer("trainBatchSizeTokens", batch, 1);
-  integer("kAux", config.kAux, 0, dSae);
-  integer("lrWarmUpSteps", config.lrWarmUpSteps, 0);
-  integer("lrDecaySteps", config.lrDecaySteps, 0);
-  integer("threads", config.threads, 1, largestThreads);
-  integer("batchSlots", config.batchSlots, 1);
-  integer("rowStoreBytes", config.rowStoreBytes, 0);
-  integer("seed", config.seed, 0, Number.MAX_SAFE_INTEGER);
-  oneOf("formulation", formulation, ["gao", "seed_compat"]);
-  oneOf("normalizeActivations", config.normalizeActivations, ["none", "layer_norm", "expected_average_only_in", "constant_norm_rescale"]);
-  oneOf("lrScheduler", config.lrScheduler, ["constant", "linear", "cosine"]);
-  oneOf("bDecInitMethod", config.bDecInitMethod, ["mean", "geometric_median", "zeros"]);
-  number("trainingTokens", config.trainingTokens, batch);
-  number("lr", config.lr, 0);
-  number("auxLossCoefficient", config.auxLossCoefficient, 0);
-  number("deadFeatureWindowTokens", config.deadFeatureWindowTokens, 1);
-  number("adamBeta1", config.adamBeta1, 0, 0.999999999);
-  number("adamBeta2", config.adamBeta2, 0, 0.999999999);
-  number("adamEpsilon", config.adamEpsilon, 0);
-  number("weightDecay", config.weightDecay, 0);
-  number("gradClipNorm", config.gradClipNorm, 0);
-  if (config.mseScale !== undefined) number("mseScale", config.mseScale, 0);
-  if (config.deadSteps !== undefined) number("deadSteps", config.deadSteps, 0);
-  if (config.maxMemoryBytes !== undefined) number("maxMemoryBytes", config.maxMemoryBytes, 1);
-  if (formulation === "seed_compat") {
-    if (config.normalizeActivations !== "layer_norm") throw new InputError("seed_compat trains on layer-normalised rows", { field: "normalizeActivations", got: config.normalizeActivations, wanted: "layer_norm" });
-  } else if (config.deadSteps !== undefined) {
-    throw new InputError("the dead rule counts steps in seed_compat only; give deadFeatureWindowTokens", { field: "deadSteps", got: config.deadSteps, wanted: "nothing" });
-  }
-  if (config.lrWarmUpSteps + config.lrDecaySteps > config.totalSteps) {
-    throw new InputError("warm-up and decay are longer than the run", { field: "lrDecaySteps", got: config.lrWarmUpSteps + config.lrDecaySteps, wanted: `at most ${config.totalSteps} steps together` });
-  }
-}
-
-function integer(field: string, value: number, least: number, most = Number.MAX_SAFE_INTEGER): void {
-  if (!Number.isSafeInteger(value)) throw new InputError(`${field} is not a whole number`, { field, got: value, wanted: `${least} or more` });
-  number(field, value, least, most);
-}
-
-function number(field: string, value: number, least: number, most = Number.MAX_VALUE): void {
-  if (value >= least && value <= most) return;
-  const wanted = most >= Number.MAX_SAFE_INTEGER ? `at least ${least}` : `${least} to ${most}`;
-  throw new InputError(`${field} is out of range`, { field, got: value, wanted });
-}
-
-function oneOf(field: string, value: string, names: readonly string[]): void {
-  if (!names.includes(value)) throw new InputError(`${field} is not known`, { field, got: value, wanted: names.join(", ") });
 }

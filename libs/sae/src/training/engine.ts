@@ -15,6 +15,7 @@ const inputModes: Readonly<Record<TrainedNormalization, number>> = {
   expected_average_only_in: InputMode.scale,
   layer_norm: InputMode.layer_norm,
   constant_norm_rescale: InputMode.constant_norm_rescale,
+  covariance_whitening: InputMode.none,
 };
 
 /** Runs training steps on the calling thread and its kernel threads: dense products in onnxruntime, everything sparse in the kernels. */
@@ -52,12 +53,15 @@ export class TrainingEngine implements AsyncDisposable {
       loss: mseLoss + auxLoss,
       mseLoss,
       auxLoss,
+      sparsityLoss: 0,
       fvu: variance > 0 ? errorSquares / variance : 0,
       l0: entries / batch,
       numDead,
       deadFraction: numDead / h,
       gradNorm,
       lr,
+      topkThreshold: undefined,
+      nResampled: 0,
     };
   }
 

@@ -52,7 +52,7 @@ function averageScale(sample: Float32Array, d: number): number {
 
 /** The rows as the trainer's kernels normalise them. */
 function normaliseSample(sample: Float32Array, d: number, kind: TrainedNormalization, scale: number): Float32Array {
-  if (kind === "none") return sample;
+  if (kind === "none" || kind === "covariance_whitening") return sample;
   if (kind === "expected_average_only_in") return sample.map((value) => value * scale);
   const rows = new Float32Array(sample.length);
   normalizeRows(kind, sample, d, rows, newRowStats(sample.length / d));

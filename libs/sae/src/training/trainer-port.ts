@@ -13,6 +13,8 @@ export interface TrainerMetrics {
   readonly mseLoss: number;
   /** The auxiliary part, its coefficient included; 0 without dead latents. */
   readonly auxLoss: number;
+  /** The sparsity part with its coefficients; 0 for selected architectures. */
+  readonly sparsityLoss: number;
   /** Σ‖x - x̂‖² / Σ‖x - x̄‖² of the batch, where the loss is taken. */
   readonly fvu: number;
   /** Mean positive features a row. */
@@ -23,6 +25,10 @@ export interface TrainerMetrics {
   /** Norm of the gradient before clipping. */
   readonly gradNorm: number;
   readonly lr: number;
+  /** batchtopk, matryoshka_batchtopk: the threshold for inference so far. */
+  readonly topkThreshold: number | undefined;
+  /** Dead latents resampled at this step. */
+  readonly nResampled: number;
 }
 
 /** A trainer of one SAE, whatever computes it. Steps run in the order in which they were asked for. */
@@ -31,7 +37,7 @@ export interface TrainerPort extends AsyncDisposable {
   /** Steps done and reported. */
   readonly stepsDone: number;
   /**
-   * Trains on one batch: exactly `trainBatchSizeTokens` raw rows [B, d_in], or the number of a slot that was filled before.
+   * Trains on one batch: exactly `trainBatchSizeTokens` raw rows [B, d_in], of a transcoder [B, d_in + d_out], or the number of a slot that was filled before.
    * Rows are copied before the call returns while a slot is free, else when one comes free: keep them until then. Rejects with NonFiniteError when the step has no finite loss or gradient; the weights then stay as they were.
    */
   step(batch: Float32Array | number): Promise<TrainerMetrics>;

@@ -24,7 +24,7 @@ export function exportWeights(memory: TrainerMemory, config: ResolvedTrainerConf
       k,
       dtype: "float32",
       applyBDecToInput: true,
-      normalizeActivations: normalizeActivations === "expected_average_only_in" ? "none" : normalizeActivations,
+      normalizeActivations: normalizeActivations === "expected_average_only_in" || normalizeActivations === "covariance_whitening" ? "none" : normalizeActivations,
       reshapeActivations: "none",
       rescaleActsByDecoderNorm: false,
       metadata,

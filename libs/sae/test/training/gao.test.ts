@@ -33,11 +33,11 @@ describe("gao against its formulas in f64", () => {
     const { mseScale, inputScale } = state.progress;
     const start = await trainer.weights();
     const options: ReferenceOptions = {
-      d, h, k, rows, mseScale, inputScale,
+      d, h, k: resolved.k, rows, mseScale, inputScale,
       kAux: resolved.kAux,
       auxLossCoefficient: resolved.auxLossCoefficient,
       deadTokens: resolved.deadFeatureWindowTokens,
-      normalize: resolved.normalizeActivations === "expected_average_only_in" ? "scale" : resolved.normalizeActivations,
+      normalize: resolved.normalizeActivations === "expected_average_only_in" ? "scale" : (resolved.normalizeActivations as "none" | "layer_norm" | "constant_norm_rescale"),
       lr: (step) => learningRate(step, resolved),
       beta1: resolved.adamBeta1,
       beta2: resolved.adamBeta2,

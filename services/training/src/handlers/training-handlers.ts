@@ -1,3 +1,4 @@
+import { laterHandlers } from "./later-handlers.ts";
 import { create } from "@bufbuild/protobuf";
 import type { Operation } from "@mistral-sae/contracts/mistral_sae/operations/v1/operation";
 import { CreateTrainingRunRequestSchema, TrainingRunState, type TrainingRun, type TrainingService } from "@mistral-sae/contracts/mistral_sae/training/v1/training";
@@ -29,6 +30,7 @@ export function trainingHandlers(parts: TrainingParts): Handlers<typeof Training
   const { store, engine, maker } = parts;
   const runs = new Runs(store, engine);
   return {
+    ...laterHandlers,
     createTrainingRun: async (request, { signal }) => {
       const asked = await maker.ask(request, signal);
       if (asked.kind === "known") return { trainingRun: await runs.retryFailed(asked.run, request.validateOnly) };
