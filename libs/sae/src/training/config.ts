@@ -1,4 +1,3 @@
-import { InputError } from "@mistral-sae/tensor";
 import { availableParallelism } from "node:os";
 import { architectureFacts, type TrainedArchitecture } from "./architecture.ts";
 import { checkConfig, checkOptions, largestThreads } from "./check-config.ts";

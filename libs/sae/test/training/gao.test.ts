@@ -23,7 +23,7 @@ const cases: readonly Case[] = [
 
 describe("gao against its formulas in f64", () => {
   it.each(cases)("$name", async ({ config, auxK, clipped }) => {
-    const { dIn: d, dSae: h, k } = config;
+    const { dIn: d, dSae: h } = config;
     const data = mixtureRows(rows * steps, d, 7);
     // A larger ε keeps elements whose gradient is rounding noise from taking whole steps of Adam.
     const full: TrainerConfig = { threads: 2, lr: 2e-3, adamEpsilon: 1e-6, seed: 3, ...config, trainBatchSizeTokens: rows, trainingTokens: rows * steps };

@@ -2,7 +2,7 @@ import type { TrainerMetrics } from "@mistral-sae/sae";
 import { describe, expect, it } from "vitest";
 import { EarlyWarnings, startOfWatch } from "../../src/train/early-warnings.ts";
 
-const metrics = (step: number, loss: number, deadFraction = 0): TrainerMetrics => ({ step, loss, deadFraction, nTrainingTokens: step, mseLoss: loss, auxLoss: 0, fvu: loss, l0: 1, numDead: 0, gradNorm: 1, lr: 1 });
+const metrics = (step: number, loss: number, deadFraction = 0): TrainerMetrics => ({ step, loss, deadFraction, nTrainingTokens: step, mseLoss: loss, auxLoss: 0, fvu: loss, l0: 1, numDead: 0, gradNorm: 1, lr: 1, sparsityLoss: 0, topkThreshold: undefined, nResampled: 0 });
 
 function watch(steps: readonly TrainerMetrics[]): { readonly said: string[]; readonly watch: EarlyWarnings } {
   const said: string[] = [];
