@@ -23,7 +23,7 @@ export { type FiringRates, readFiringRates, type Spread, summarizeWeights, type 
 export { openStateDict, type StateDict, type TorchTensor } from "./formats/torch/state-dict.ts";
 export { decoderNorms, decoderRow, encoderRow, type GateWeights, namedTensors, requireSound, rowNorms, type SaeWeights } from "./formats/weights.ts";
 export { BatchWriter, type RowDType, type StoredRows } from "./training/batch-writer.ts";
-export { type Checkpoint, listCheckpoints, restoreCheckpoint, restoreNewestCheckpoint, writeCheckpoint, type WriteCheckpointOptions } from "./training/checkpoint.ts";
+export { type Checkpoint, type RestoredCheckpoint, listCheckpoints, restoreCheckpoint, restoreNewestCheckpoint, writeCheckpoint, type WriteCheckpointOptions } from "./training/checkpoint.ts";
 export {
   type BDecInitMethod,
   type Formulation,

@@ -1,4 +1,5 @@
 import { atomicWriteFile, InputError, openSafetensors, sha256File, syncFolder, writeSafetensors } from "@mistral-sae/tensor";
+import { createHash } from "node:crypto";
 import { mkdir, readdir, readFile, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { TrainerProgress } from "./state.ts";
@@ -18,10 +19,16 @@ export interface Checkpoint {
 }
 
 interface Manifest {
-  readonly version: 1;
   readonly state: { readonly file: string; readonly bytes: number; readonly sha256: string };
   readonly progress: TrainerProgress;
   readonly extra: unknown;
+}
+
+/** A manifest as it is stored: its JSON text and that text's digest, so that no byte of it can change unseen. */
+interface SealedManifest {
+  readonly version: 2;
+  readonly sha256: string;
+  readonly manifest: string;
 }
 
 export interface WriteCheckpointOptions {
@@ -49,8 +56,8 @@ export async function writeCheckpoint(root: string, trainer: TrainerPort, option
   await mkdir(aside);
   const sha256 = await writeSafetensors(join(aside, stateFile), tensors);
   const { size } = await stat(join(aside, stateFile));
-  const manifest: Manifest = { version: 1, state: { file: stateFile, bytes: size, sha256 }, progress, extra: options.extra ?? null };
-  await atomicWriteFile(join(aside, manifestFile), JSON.stringify(manifest));
+  const manifest: Manifest = { state: { file: stateFile, bytes: size, sha256 }, progress, extra: options.extra ?? null };
+  await atomicWriteFile(join(aside, manifestFile), seal(manifest));
   const folder = join(root, name);
   await rm(folder, { recursive: true, force: true });
   await rename(aside, folder);
@@ -72,15 +79,25 @@ export async function listCheckpoints(root: string): Promise<Checkpoint[]> {
   return found;
 }
 
+/** A checkpoint that was put into a trainer, and those that should have been. */
+export interface RestoredCheckpoint extends Checkpoint {
+  /** Folders of newer checkpoints that are damaged, newest first. */
+  readonly damaged: readonly string[];
+}
+
 /**
  * Puts the newest whole checkpoint under `root` into the trainer and returns it, or undefined when there is none. A checkpoint
- * whose bytes do not have the digest in its manifest is passed over for the one before it.
+ * whose bytes do not have the digests in its manifest is passed over for the one before it.
  */
-export async function restoreNewestCheckpoint(root: string, trainer: TrainerPort): Promise<Checkpoint | undefined> {
-  for (const checkpoint of await listCheckpoints(root)) {
-    if (!(await isWhole(checkpoint.folder))) continue;
-    await restoreFrom(checkpoint, trainer);
-    return checkpoint;
+export async function restoreNewestCheckpoint(root: string, trainer: TrainerPort): Promise<RestoredCheckpoint | undefined> {
+  const damaged: string[] = [];
+  for (const folder of await stepFolders(root)) {
+    if (await isWhole(folder)) {
+      const checkpoint = await readCheckpoint(folder);
+      await restoreFrom(checkpoint, trainer);
+      return { ...checkpoint, damaged };
+    }
+    damaged.push(folder);
   }
   return undefined;
 }
@@ -99,9 +116,9 @@ async function restoreFrom({ folder, progress }: Checkpoint, trainer: TrainerPor
 }
 
 async function isWhole(folder: string): Promise<boolean> {
-  const manifest = await readManifest(folder);
-  const path = join(folder, manifest.state.file);
   try {
+    const manifest = await readManifest(folder);
+    const path = join(folder, manifest.state.file);
     return (await stat(path)).size === manifest.state.bytes && (await sha256File(path)) === manifest.state.sha256;
   } catch {
     return false;
@@ -113,13 +130,31 @@ async function readCheckpoint(folder: string): Promise<Checkpoint> {
   return { step: progress.step, folder, bytes: state.bytes, sha256: await sha256File(join(folder, manifestFile)), progress, extra };
 }
 
+function seal(manifest: Manifest): string {
+  const text = JSON.stringify(manifest);
+  return JSON.stringify({ version: 2, sha256: digest(text), manifest: text } satisfies SealedManifest);
+}
+
+/** Throws InputError when the manifest was not written by {@link seal}, or not as it is now. */
 async function readManifest(folder: string): Promise<Manifest> {
   const path = join(folder, manifestFile);
-  const manifest = JSON.parse(await readFile(path, "utf8")) as Partial<Manifest>;
-  if (manifest.version !== 1 || manifest.state === undefined || manifest.progress === undefined) {
-    throw new InputError("not a manifest of a training checkpoint", { file: path, field: "version", got: manifest.version, wanted: 1 });
+  const sealed = parsed(await readFile(path, "utf8"));
+  if (sealed?.version !== 2 || typeof sealed.manifest !== "string") throw new InputError("not a manifest of a training checkpoint", { file: path, field: "version", got: sealed?.version, wanted: 2 });
+  const sha256 = digest(sealed.manifest);
+  if (sha256 !== sealed.sha256) throw new InputError("the manifest is damaged", { file: path, field: "sha256", got: sha256, wanted: sealed.sha256 });
+  return JSON.parse(sealed.manifest) as Manifest;
+}
+
+function parsed(text: string): Partial<SealedManifest> | undefined {
+  try {
+    return JSON.parse(text) as Partial<SealedManifest>;
+  } catch {
+    return undefined;
   }
-  return { version: 1, state: manifest.state, progress: manifest.progress, extra: manifest.extra };
+}
+
+function digest(text: string): string {
+  return createHash("sha256").update(text).digest("hex");
 }
 
 async function stepFolders(root: string): Promise<string[]> {
