@@ -22,12 +22,15 @@ export { cfgOf, SAELENS_VERSION, writeSae, type WrittenSae } from "./formats/sae
 export { type FiringRates, readFiringRates, type Spread, summarizeWeights, type WeightSummary } from "./formats/summary.ts";
 export { openStateDict, type StateDict, type TorchTensor } from "./formats/torch/state-dict.ts";
 export { decoderNorms, decoderRow, encoderRow, type GateWeights, namedTensors, requireSound, rowNorms, type SaeWeights } from "./formats/weights.ts";
+export { type ArchitectureFacts, architectureFacts, type ArchitectureOption, optionsOf, TRAINED_ARCHITECTURES, type TrainedArchitecture } from "./training/architecture.ts";
 export { BatchWriter, type RowDType, type StoredRows } from "./training/batch-writer.ts";
 export { type Checkpoint, type RestoredCheckpoint, listCheckpoints, restoreCheckpoint, restoreNewestCheckpoint, writeCheckpoint, type WriteCheckpointOptions } from "./training/checkpoint.ts";
 export {
   type BDecInitMethod,
   type Formulation,
+  type JumpreluSparsityLossMode,
   type LrScheduler,
+  type Optimizer,
   type ResolvedTrainerConfig,
   resolveTrainerConfig,
   type TrainedNormalization,
@@ -43,3 +46,4 @@ export { learningRate } from "./training/schedule.ts";
 export type { SavedTrainer, TrainerProgress, TrainerState } from "./training/state.ts";
 export type { SharedTrainer } from "./training/trainer-memory.ts";
 export type { TrainerMetrics, TrainerPort } from "./training/trainer-port.ts";
+export { requireAdoptable } from "./training/weights.ts";

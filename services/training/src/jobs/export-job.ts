@@ -22,7 +22,7 @@ export function exportJob({ store, folder }: JobDependencies): Job {
       const run = store.byId(id);
       if (run === undefined) throw notFound(ctx.input.name);
       const task: ExportTask = {
-        config: trainerOptions(run.config, run.model.width),
+        config: trainerOptions(run.config, run.model),
         checkpoint: join(folder.checkpoints(id), checkpoint),
         saeFolder: folder.exportedSae(id, checkpoint),
         metadata: metadataOf(run),

@@ -87,7 +87,7 @@ async function trainStage(run: RunRow, { store, folder, shardBytes }: JobDepende
   const set = new ShardSet(folder.activations, activationKey(source), source);
   const shards = await set.finished(Number(config.trainingTokens));
   const plan: TrainPlan = {
-    config: trainerOptions(config, model.width),
+    config: trainerOptions(config, model),
     rows: shards.map((shard) => set.rowFile(shard)),
     bufferRows: Number(config.bufferTokens),
     checkpointEverySteps: config.checkpointEverySteps,

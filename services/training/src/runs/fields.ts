@@ -2,7 +2,7 @@ import { InputError } from "@mistral-sae/tensor";
 import { invalidArgument, RpcError } from "@mistral-sae/rpc";
 
 /** Names of the contract where a library's own name differs. */
-const RENAMED: Readonly<Record<string, string>> = { maxMemoryBytes: "d_sae", sample: "corpus", "corpus.uri": "corpus.uri" };
+const RENAMED: Readonly<Record<string, string>> = { maxMemoryBytes: "d_sae", sample: "corpus", dOut: "hook_name_out", "corpus.uri": "corpus.uri" };
 
 /** Runs a check of a library and names the request's field in what it refuses. */
 export async function checkingConfig<T>(field: string | undefined, check: () => T | Promise<T>): Promise<T> {

@@ -17,19 +17,32 @@ export interface ServedModel {
 /** A hook that can be read. */
 export interface HookFacts {
   readonly hookName: string;
-  /** Values of a row at the hook, d_in. */
+  /** Values of a row at the hook. */
   readonly width: number;
+  /** Why it cannot be written, where it cannot: an SAE is then not spliced into the model. */
+  readonly readOnly?: string;
 }
 
-/** What a run needs to know of the model, fixed when the run is made. */
-export interface ModelFacts extends ServedModel, HookFacts {}
+/** What a run needs to know of the model, fixed when the run is made; the hook is that of the SAE's input. */
+export interface ModelFacts extends ServedModel, HookFacts {
+  /** The hook of a transcoder's output. */
+  readonly out?: HookFacts;
+}
+
+/** The hook whose activations the SAE reconstructs. */
+export function outputHook(model: ModelFacts): HookFacts {
+  return model.out ?? model;
+}
 
 /** Longest list of hooks that an error spells out. */
 const HOOKS_NAMED = 8;
 
-/** The facts of a hook that can be read. @throws RpcError INVALID_ARGUMENT on another hook. */
-export function modelFacts(capabilities: GetCapabilitiesResponse, hookName: string): ModelFacts {
-  return { ...servedModel(capabilities), ...readableHook(capabilities, hookName, "config.hook_name") };
+/** The facts of hooks that can be read; `hookNameOut` is empty but for a transcoder. @throws RpcError INVALID_ARGUMENT on other hooks. */
+export function modelFacts(capabilities: GetCapabilitiesResponse, hookName: string, hookNameOut: string): ModelFacts {
+  const facts: ModelFacts = { ...servedModel(capabilities), ...readableHook(capabilities, hookName, "config.hook_name") };
+  if (hookNameOut === "") return facts;
+  if (hookNameOut === hookName) throw invalidArgument("config.hook_name_out", `got ${JSON.stringify(hookNameOut)}, which is hook_name too, wanted another hook for a transcoder, or nothing`);
+  return { ...facts, out: readableHook(capabilities, hookNameOut, "config.hook_name_out") };
 }
 
 export function servedModel({ model, limits }: GetCapabilitiesResponse): ServedModel {
@@ -47,5 +60,5 @@ export function readableHook({ hooks }: GetCapabilitiesResponse, hookName: strin
     throw invalidArgument(field, `got ${JSON.stringify(hookName)}, wanted one of ${named}`, "HOOK_UNKNOWN");
   }
   if (!hook.readable) throw invalidArgument(field, `${hookName} cannot be read: ${hook.refusalReason}`, "HOOK_NOT_READABLE");
-  return { hookName, width: hook.width };
+  return { hookName, width: hook.width, ...(hook.writable ? {} : { readOnly: hook.refusalReason }) };
 }

@@ -4,7 +4,7 @@ import { corpusFingerprint, openCorpus } from "@mistral-sae/corpus";
 import { TrainingConfigSchema, type TrainingConfig } from "@mistral-sae/contracts/mistral_sae/training/v1/config";
 import type { CreateTrainingRunRequest } from "@mistral-sae/contracts/mistral_sae/training/v1/training";
 import { alreadyExists, requireId, RpcError, Code } from "@mistral-sae/rpc";
-import { digestOf, loadSae } from "@mistral-sae/sae";
+import { digestOf, loadSae, requireAdoptable, resolveTrainerConfig } from "@mistral-sae/sae";
 import type { InferencePeer } from "../peer/inference-peer.ts";
 import { corpusSourceOf } from "../wire/corpus-source.ts";
 import { checkingConfig } from "./fields.ts";
@@ -12,6 +12,7 @@ import { modelFacts } from "./model-facts.ts";
 import { resolveConfig, type ConfigDefaults } from "./resolve-config.ts";
 import { runName } from "./run-message.ts";
 import type { RunFacts, RunRow, RunStore } from "./run-store.ts";
+import { trainerOptions, type RowWidths } from "./trainer-config.ts";
 
 /** A run that a request asks for: one that is there, or one to be started. */
 export type AskedRun = { readonly kind: "known"; readonly run: RunRow } | { readonly kind: "new"; readonly facts: RunFacts };
@@ -47,11 +48,11 @@ export class RunMaker {
   }
 
   async #facts(id: string | undefined, asked: TrainingConfig, signal: AbortSignal): Promise<RunFacts> {
-    const model = modelFacts(await this.#peerOf(asked.model, signal).capabilities(), asked.hookName);
+    const model = modelFacts(await this.#peerOf(asked.model, signal).capabilities(), asked.hookName, asked.hookNameOut);
     const config = await resolveConfig(asked, model, this.#defaults);
     const corpus = await checkingConfig("corpus.uri", async () => await corpusFingerprint(await openCorpus(corpusSourceOf(config.corpus)), signal));
     if (config.evalCorpus !== undefined) await checkingConfig("eval_corpus.uri", () => openCorpus(corpusSourceOf(config.evalCorpus)));
-    const init = config.initFrom === "" ? "" : await checkingConfig("init_from", () => initDigest(config, model.width));
+    const init = config.initFrom === "" ? "" : await checkingConfig("init_from", () => initDigest(config, model));
     const identity = createHash("sha256").update(toBinary(TrainingConfigSchema, config)).update(JSON.stringify([model.digest, corpus, init])).digest("hex");
     return { id: id ?? `sae-${identity.slice(0, 12)}`, identity, asked, config, model, corpus };
   }
@@ -66,11 +67,9 @@ function requireSameRequest(run: RunRow, asked: TrainingConfig, request: CreateT
   });
 }
 
-async function initDigest(config: TrainingConfig, width: number): Promise<string> {
+/** The digest of the SAE to start from, checked whole. */
+async function initDigest(config: TrainingConfig, widths: RowWidths): Promise<string> {
   const { sae, source } = await loadSae(config.initFrom);
-  const { architecture, dIn, dSae, k } = sae.config;
-  const got = `${architecture} [${dIn}, ${dSae}], k ${k ?? "none"}`;
-  const wanted = `${config.architecture} [${width}, ${config.dSae}], k ${config.k}`;
-  if (got !== wanted) throw new RpcError(Code.InvalidArgument, `config.init_from: got ${got}, wanted ${wanted}`, { reason: "SAE_MISMATCH", violations: [{ field: "config.init_from", description: `got ${got}, wanted ${wanted}` }] });
+  requireAdoptable(resolveTrainerConfig(trainerOptions(config, widths)), sae);
   return await digestOf(source);
 }
