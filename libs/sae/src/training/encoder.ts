@@ -70,7 +70,7 @@ export class TrainerEncoder {
 /** Warnings and worse. */
 const logSeverity = 3;
 
-function sessionOptions(threads: number): ort.InferenceSession.SessionOptions {
+export function sessionOptions(threads: number): ort.InferenceSession.SessionOptions {
   return {
     intraOpNumThreads: threads,
     interOpNumThreads: 1,

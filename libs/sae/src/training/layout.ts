@@ -1,7 +1,9 @@
 import { InputError } from "@mistral-sae/tensor";
 import { totalmem } from "node:os";
 import type { ResolvedTrainerConfig } from "./config.ts";
+import { architectureFacts } from "./architecture.ts";
 import { chunkRows } from "./chunks.ts";
+import { tileWidth } from "./tiles.ts";
 
 /** Everything that lies in the trainer's memory, as byte offsets, and the sizes that all threads compute with. */
 export interface TrainerLayout {
@@ -16,6 +18,8 @@ export interface TrainerLayout {
   readonly stride: number;
   /** Bytes of a row that decoding works on: d columns, rounded up to 16 bytes. */
   readonly width: number;
+  /** Latents of a tile of `pre`: see DenseEncoder. */
+  readonly tile: number;
   readonly at: Readonly<Record<Region, number>>;
   readonly slots: readonly number[];
   readonly rowLists: readonly number[];
@@ -35,6 +39,8 @@ type Region =
   | "mean" | "deviation"
   /* [batch, k] and [batch, kAux] */
   | "vals" | "idx" | "dz" | "auxVals" | "auxSource" | "auxIdx" | "auxDz"
+  /* All pre-activations, where a row's k largest do not suffice: in tiles, [batch, tile] each */
+  | "pre"
   /* [h] */
   | "counts" | "offsets" | "dead" | "sinceA" | "sinceB" | "touched"
   | "entries"
@@ -60,6 +66,7 @@ export function planLayout(config: ResolvedTrainerConfig): TrainerLayout {
   const matrix = h * stride;
   const rows = batch * stride;
   const normalised = config.normalizeActivations !== "none";
+  const dense = architectureFacts[config.architecture].k !== "row";
   const seedCompat = config.formulation === "seed_compat";
   const sizes: Record<Region, number> = {
     wEnc: matrix, wDec: matrix, mEnc: matrix, vEnc: matrix, mDec: matrix, vDec: matrix, gEnc: matrix, gDec: matrix,
@@ -68,6 +75,7 @@ export function planLayout(config: ResolvedTrainerConfig): TrainerLayout {
     mean: batch * 4, deviation: batch * 4,
     vals: batch * k * 4, idx: batch * k * 4, dz: batch * k * 4,
     auxVals: batch * kAux * 4, auxSource: batch * kAux * 4, auxIdx: batch * kAux * 4, auxDz: batch * kAux * 4,
+    pre: dense ? batch * h * 4 : 0,
     counts: h * 4, offsets: (h + 1) * 4, dead: h * 4, sinceA: h * 8, sinceB: h * 8, touched: h,
     entries: batch * (k + kAux) * 16,
     columns: threads * stride, bDecColumns: threads * stride, sums: threads * stride * 2,
@@ -82,7 +90,7 @@ export function planLayout(config: ResolvedTrainerConfig): TrainerLayout {
   const slots = Array.from({ length: config.batchSlots }, () => place(rows));
   const rowLists = Array.from({ length: config.batchSlots }, () => place(batch * 4));
   const rowStore = { at: place(config.rowStoreBytes), bytes: config.rowStoreBytes };
-  return { d, h, k, batch, kAux, threads, stride, width: Math.ceil(d / 4) * 16, at, slots, rowLists, rowStore, bytes: Math.ceil(top / pageBytes) * pageBytes };
+  return { d, h, k, batch, kAux, threads, stride, width: Math.ceil(d / 4) * 16, tile: tileWidth(batch, h), at, slots, rowLists, rowStore, bytes: Math.ceil(top / pageBytes) * pageBytes };
 }
 
 /** What training will take, by purpose; bytes. */
