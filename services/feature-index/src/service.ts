@@ -19,6 +19,7 @@ import { notYetHandlers } from "./handlers/not-yet.ts";
 import { queryHandlers } from "./handlers/query.ts";
 import { searchHandlers } from "./handlers/search.ts";
 import { textHandlers } from "./handlers/text.ts";
+import { trainingMetricsHandlers } from "./handlers/training-metrics.ts";
 import { indexJob } from "./indexing/index-job.ts";
 import type { Parts } from "./parts.ts";
 import { connectPeers } from "./peers/peers.ts";
@@ -112,6 +113,7 @@ async function assemble(config: FeatureIndexConfig, server: ClickHouseServer, cl
     ...textHandlers(parts),
     ...explanationHandlers(parts),
     ...queryHandlers(parts),
+    ...trainingMetricsHandlers(parts),
     ...notYetHandlers(),
   });
   return {

@@ -20,6 +20,7 @@ export const T = {
   explanations: table("explanations"),
   indexNames: table("index_names"),
   corpusNames: table("corpus_names"),
+  trainingMetrics: table("training_metrics"),
 } as const;
 
 /** Tables whose rows belong to one corpus, by corpus_id. */

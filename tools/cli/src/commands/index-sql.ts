@@ -16,7 +16,7 @@ interface SqlOptions {
 export function registerSqlVerb(index: Command): void {
   index
     .command("sql")
-    .description("Run read-only SQL over the views activations, features, documents and explanations. --json prints one row a line.")
+    .description("Run read-only SQL over the views activations, features, documents, explanations and training_metrics. --json prints one row a line.")
     .argument("[statement]", "one SELECT statement; - reads standard input")
     .option("--file <path>", "read the statement from a file")
     .option("--param <name=value>", "value of a {name:Type} parameter; may be given again", repeated)
