@@ -2,11 +2,12 @@ import { ExportCheckpointRequestSchema, ExportedSaeSchema } from "@mistral-sae/c
 import { defineJob, type Job } from "@mistral-sae/jobs";
 import { notFound, parseName } from "@mistral-sae/rpc";
 import { join } from "node:path";
+import { metadataOf } from "../runs/run-metadata.ts";
 import { trainerOptions } from "../runs/trainer-config.ts";
 import { runStage } from "../threads/run-stage.ts";
 import type { ExportedWeights, ExportTask } from "../train/export-thread.ts";
 import { stageListener } from "./stage-listener.ts";
-import { metadataOf, type JobDependencies } from "./train-job.ts";
+import type { JobDependencies } from "./train-job.ts";
 
 export const EXPORT_KIND = "export-checkpoint";
 

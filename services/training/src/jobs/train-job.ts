@@ -10,6 +10,7 @@ import { activationSource, type HarvestText } from "../harvest/harvest-plan.ts";
 import type { PeerAddress } from "../peer/peer-address.ts";
 import { storedDType } from "../runs/resolve-config.ts";
 import { runMessage, runName, Stage } from "../runs/run-message.ts";
+import { metadataOf } from "../runs/run-metadata.ts";
 import type { RunRow, RunStore } from "../runs/run-store.ts";
 import { trainerOptions } from "../runs/trainer-config.ts";
 import { runStage } from "../threads/run-stage.ts";
@@ -139,18 +140,4 @@ function textOf({ config, model, corpus }: RunRow, shardBytes: number): HarvestT
 
 function peerOf(run: RunRow, address: string, patienceMs: number): PeerAddress {
   return { address, model: run.model.name, patienceMs };
-}
-
-export function metadataOf({ id, config, model }: RunRow): Record<string, unknown> {
-  return {
-    model_name: model.name.replace(/^models\//, ""),
-    hook_name: config.hookName,
-    hook_head_index: null,
-    context_size: config.contextSize,
-    prepend_bos: model.bosTokenId !== undefined,
-    exclude_special_tokens: true,
-    dataset_path: config.corpus?.uri ?? "",
-    training_run: id,
-    model_digest: model.digest,
-  };
 }

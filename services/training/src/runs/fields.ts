@@ -15,6 +15,7 @@ export async function checkingConfig<T>(field: string | undefined, check: () => 
   }
 }
 
-function snake(name: string): string {
+/** latentCount as latent_count. */
+export function snake(name: string): string {
   return name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 }
