@@ -19,4 +19,6 @@ export interface Parts {
   readonly pages: FeaturePages;
   readonly densities: Densities;
   readonly queries: UserQueries;
+  /** Folder of exports that name none. */
+  readonly exports: string;
 }

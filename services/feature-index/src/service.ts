@@ -1,4 +1,4 @@
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
 import { ClickHouse, type ClickHouseServer, migrate, openClickHouse } from "@mistral-sae/clickhouse";
@@ -12,6 +12,8 @@ import type { FeatureIndexConfig } from "./config.ts";
 import { CorpusStore } from "./corpus/store-corpus.ts";
 import { Vocabularies } from "./corpus/vocabulary.ts";
 import { corpusHandlers } from "./handlers/corpora.ts";
+import { exportParquetJob } from "./exchange/export-parquet.ts";
+import { exchangeHandlers } from "./handlers/exchange.ts";
 import { explanationHandlers } from "./handlers/explanations.ts";
 import { featureHandlers } from "./handlers/features.ts";
 import { indexHandlers } from "./handlers/indexes.ts";
@@ -93,7 +95,7 @@ async function assemble(config: FeatureIndexConfig, server: ClickHouseServer, cl
     blocksInParallel: config.blocksInParallel,
     chunksInFlight: config.chunksInFlight,
   });
-  const engine = await JobEngine.open({ service: "feature-index", path: join(config.data, "jobs.sqlite"), definitions: [job] });
+  const engine = await JobEngine.open({ service: "feature-index", path: join(config.data, "jobs.sqlite"), definitions: [job, exportParquetJob({ clickhouse, catalogue })] });
   const parts: Parts = {
     clickhouse,
     catalogue,
@@ -103,6 +105,7 @@ async function assemble(config: FeatureIndexConfig, server: ClickHouseServer, cl
     vocabularies,
     pages: new FeaturePages({ clickhouse, vocabularies, peers }),
     densities: new Densities(clickhouse),
+    exports: resolve(config.data, "exports"),
     queries: new UserQueries(analyst, new URL("../queries/", import.meta.url), config.maxQueries),
   };
   const handlers = handlersOrUnavailable({
@@ -113,6 +116,7 @@ async function assemble(config: FeatureIndexConfig, server: ClickHouseServer, cl
     ...textHandlers(parts),
     ...explanationHandlers(parts),
     ...queryHandlers(parts),
+    ...exchangeHandlers(parts),
     ...trainingMetricsHandlers(parts),
     ...notYetHandlers(),
   });

@@ -7,8 +7,7 @@ type Names =
   | "exportNeuronpedia"
   | "importSaeDashboard"
   | "importDelphiCache"
-  | "exportDelphiCache"
-  | "exportParquet";
+  | "exportDelphiCache";
 
 /** What the contract holds and this version does not do. */
 export function notYetHandlers(): Pick<Handlers<typeof FeatureIndexService>, Names> {
@@ -20,6 +19,5 @@ export function notYetHandlers(): Pick<Handlers<typeof FeatureIndexService>, Nam
     importSaeDashboard: refuse("reading SAEDashboard batches"),
     importDelphiCache: refuse("reading a Delphi cache"),
     exportDelphiCache: refuse("writing a Delphi cache"),
-    exportParquet: refuse("writing Parquet"),
   };
 }

@@ -3,6 +3,7 @@ import { group } from "../command.ts";
 import { registerCorpusVerbs } from "./index-corpus.ts";
 import { registerFeatureVerbs } from "./index-feature.ts";
 import { registerBuildVerbs } from "./index-build.ts";
+import { registerExportVerb } from "./index-export.ts";
 import { registerSearchVerbs } from "./index-search.ts";
 import { registerSqlVerb } from "./index-sql.ts";
 
@@ -14,4 +15,5 @@ export function registerIndexCommands(program: Command): void {
   registerFeatureVerbs(index);
   registerSearchVerbs(index);
   registerSqlVerb(index);
+  registerExportVerb(index);
 }
