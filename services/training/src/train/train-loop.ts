@@ -1,7 +1,6 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { TrainingMetricsSchema } from "@mistral-sae/contracts/mistral_sae/training/v1/training";
-import { failedPrecondition } from "@mistral-sae/rpc";
-import { NonFiniteError, type TrainerMetrics, type TrainerPort } from "@mistral-sae/sae";
+import type { TrainerMetrics, TrainerPort } from "@mistral-sae/sae";
 import type { StageContext } from "../threads/stage-thread.ts";
 import type { EarlyWarnings } from "./early-warnings.ts";
 import type { SampledBatches } from "./sampled-batches.ts";
@@ -42,26 +41,17 @@ export class TrainLoop {
       const next = this.#trainer.step(await this.#batches.take());
       // A failure surfaces where the step is awaited.
       next.catch(() => undefined);
-      if (ahead !== undefined) this.#finished(await this.#finite(ahead));
+      if (ahead !== undefined) this.#finished(await ahead);
       ahead = next;
     }
-    if (ahead !== undefined) this.#finished(await this.#finite(ahead));
+    if (ahead !== undefined) this.#finished(await ahead);
     this.#tell();
-  }
-
-  async #finite(step: Promise<TrainerMetrics>): Promise<TrainerMetrics> {
-    try {
-      return await step;
-    } catch (error) {
-      if (!(error instanceof NonFiniteError)) throw error;
-      throw failedPrecondition("TRAINING_NOT_FINITE", `${error.message}; the checkpoints before it are kept`, { step: String(error.step), tensor: error.tensor });
-    }
   }
 
   #finished(metrics: TrainerMetrics): void {
     this.#warnings.observe(metrics);
-    const { step } = metrics;
-    if (step === 1 || step % this.#every === 0 || step === this.#steps) this.#kept.push(metrics);
+    const { step, nResampled } = metrics;
+    if (step === 1 || step % this.#every === 0 || step === this.#steps || nResampled > 0) this.#kept.push(metrics);
     if (performance.now() - this.#told >= PROGRESS_MS) this.#tell();
   }
 
@@ -82,6 +72,6 @@ export class TrainLoop {
 }
 
 function metricsMessage(metrics: TrainerMetrics, tokensPerSecond: number, bufferWaitShare: number): MessageInitShape<typeof TrainingMetricsSchema> {
-  const { step, nTrainingTokens, loss, mseLoss, auxLoss, fvu, l0, deadFraction, gradNorm, lr } = metrics;
-  return { step: BigInt(step), nTrainingTokens: BigInt(nTrainingTokens), loss, mseLoss, auxLoss, fvu, l0, deadFraction, gradNorm, lr, tokensPerSecond, bufferWaitShare };
+  const { numDead: _, step, nTrainingTokens, topkThreshold, ...figures } = metrics;
+  return { ...figures, step: BigInt(step), nTrainingTokens: BigInt(nTrainingTokens), tokensPerSecond, bufferWaitShare, ...(topkThreshold === undefined ? {} : { topkThreshold }) };
 }

@@ -1,7 +1,9 @@
+import { basename } from "node:path";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { BatchStream, type BatchOptions, type RowCursor, type RowFile } from "@mistral-sae/activations";
 import type { TrainingMetricsSchema } from "@mistral-sae/contracts/mistral_sae/training/v1/training";
-import { HybridTrainer, listCheckpoints, loadSae, restoreNewestCheckpoint, writeCheckpoint, writeSae, type TrainerConfig } from "@mistral-sae/sae";
+import { failedPrecondition, type RpcError } from "@mistral-sae/rpc";
+import { HybridTrainer, listCheckpoints, loadSae, NonFiniteError, restoreNewestCheckpoint, writeCheckpoint, writeSae, type TrainerConfig } from "@mistral-sae/sae";
 import type { StageContext } from "../threads/stage-thread.ts";
 import { EarlyWarnings, startOfWatch, type WatchState } from "./early-warnings.ts";
 import { SampledBatches } from "./sampled-batches.ts";
@@ -57,17 +59,28 @@ export async function train(plan: TrainPlan, context: StageContext<TrainEvent>):
   await using _batches = batches;
   const from = trainer.stepsDone;
   context.event({ kind: "starts-after", step: from });
-  const warnings = new EarlyWarnings(watch, (text) => context.warn(text));
+  const warnings = new EarlyWarnings(watch, trainer.config, (text) => context.warn(text));
   const loop = new TrainLoop(trainer, batches, steps, warnings, context);
   while (trainer.stepsDone < steps) {
     const next = Math.min(steps, (Math.floor(trainer.stepsDone / plan.checkpointEverySteps) + 1) * plan.checkpointEverySteps);
-    await loop.runTo(next);
+    try {
+      await loop.runTo(next);
+    } catch (error) {
+      throw error instanceof NonFiniteError ? await notFinite(error, plan.checkpoints) : error;
+    }
     const extra: CheckpointExtra = { cursor: batches.cursor, watch: warnings.state };
     if (trainer.stepsDone > from) await writeCheckpoint(plan.checkpoints, trainer, { extra });
     context.signal.throwIfAborted();
   }
   const written = await writeSae(plan.saeFolder, await trainer.weights(plan.metadata));
   return { steps, weightsSha256: written.weightsSha256 };
+}
+
+/** The end of a run whose numbers have blown up, with the checkpoint that is left from before. */
+async function notFinite(error: NonFiniteError, folder: string): Promise<RpcError> {
+  const [last] = await listCheckpoints(folder);
+  const kept = last === undefined ? "no checkpoint was written before it" : `the last good checkpoint, of step ${last.step}, is kept: ${basename(last.folder)}`;
+  return failedPrecondition("TRAINING_NOT_FINITE", `${error.message}; ${kept}`, { step: String(error.step), tensor: error.tensor, checkpoint: last === undefined ? "" : basename(last.folder) });
 }
 
 type StreamOptions = Pick<BatchOptions, "batchRows" | "seed" | "bufferRows">;
