@@ -26,7 +26,6 @@ function requireBuilt(config: ResolvedTrainerConfig): void {
     ["dOut", config.transcoder, false],
     ["kStart", config.kStart, config.k],
     ["normalizeActivations", config.normalizeActivations === "covariance_whitening", false],
-    ["optimizer", config.optimizer, "adam"],
     ["resampleEverySteps", config.resampleEverySteps, 0],
   ];
   for (const [field, got, wanted] of later) if (got !== wanted) throw new InputError(`${field}: this is not trained yet`, { field, got: String(got), wanted: String(wanted) });
@@ -91,6 +90,7 @@ export function checkConfig(config: ResolvedTrainerConfig): void {
   } else if (config.deadSteps !== undefined) {
     throw new InputError("the dead rule counts steps in seed_compat only; give deadFeatureWindowTokens", { field: "deadSteps", got: config.deadSteps, wanted: "nothing" });
   }
+  if (config.optimizer !== "adam" && config.resampleEverySteps > 0) throw new InputError("resampling restarts Adam's moments; schedule-free averages have none", { field: "resampleEverySteps", got: config.resampleEverySteps, wanted: "0, or adam" });
   requireBuilt(config);
   if (config.lrWarmUpSteps + config.lrDecaySteps > config.totalSteps) {
     throw new InputError("warm-up and decay are longer than the run", { field: "lrDecaySteps", got: config.lrWarmUpSteps + config.lrDecaySteps, wanted: `at most ${config.totalSteps} steps together` });

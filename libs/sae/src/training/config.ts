@@ -73,7 +73,7 @@ export interface TrainerConfig {
   readonly normalizeActivations?: TrainedNormalization | undefined;
   /** Rows of a step. */
   readonly trainBatchSizeTokens?: number | undefined;
-  /** Default 2e-4 / √(dSae / 2¹⁴). */
+  /** Default 2e-4 / √(dSae / 2¹⁴); signum_schedule_free 5e-3 / √(dSae / 2¹⁴), as in sparsify. */
   readonly lr?: number | undefined;
   readonly lrScheduler?: LrScheduler | undefined;
   /** Steps of linear warm-up. */
@@ -87,6 +87,7 @@ export interface TrainerConfig {
   readonly deadFeatureWindowTokens?: number | undefined;
   /** seed_compat only: the dead rule in steps, in place of deadFeatureWindowTokens. */
   readonly deadSteps?: number | undefined;
+  /** Default 0.9. signum_schedule_free: weight of the average in the point where gradients are taken, default 0.95 as in sparsify. */
   readonly adamBeta1?: number | undefined;
   readonly adamBeta2?: number | undefined;
   readonly adamEpsilon?: number | undefined;
@@ -177,6 +178,7 @@ export function resolveTrainerConfig(config: TrainerConfig): ResolvedTrainerConf
   const { sparsity, k: counts } = architectureFacts[base.architecture];
   const seedCompat = base.formulation === "seed_compat";
   const selected = sparsity === "selected";
+  const signum = base.optimizer === "signum_schedule_free";
   const dOut = base.dOut ?? base.dIn;
   const k = counts === "none" ? 0 : (base.k ?? 0);
   const { matryoshkaWidths: widths } = base;
@@ -188,7 +190,8 @@ export function resolveTrainerConfig(config: TrainerConfig): ResolvedTrainerConf
     transcoder: base.dOut !== undefined,
     matryoshkaWidths: base.architecture === "matryoshka_batchtopk" && widths.at(-1) !== base.dSae ? [...widths, base.dSae] : widths,
     normalizeActivations: given.normalizeActivations ?? (seedCompat ? "layer_norm" : trainerDefaults.normalizeActivations),
-    lr: base.lr ?? 2e-4 / Math.sqrt(base.dSae / 2 ** 14),
+    lr: base.lr ?? (signum ? 5e-3 : 2e-4) / Math.sqrt(base.dSae / 2 ** 14),
+    adamBeta1: given.adamBeta1 ?? (signum ? 0.95 : trainerDefaults.adamBeta1),
     kAux: selected ? Math.min(base.dSae, base.kAux ?? (seedCompat ? base.dIn >> 1 : Math.min(256, base.dIn >> 1))) : 0,
     weightDecay: base.weightDecay ?? (seedCompat ? 0.01 : 0),
     mseScale: base.mseScale ?? (seedCompat ? 1 / seedVariance : selected ? undefined : dOut),

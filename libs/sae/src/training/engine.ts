@@ -3,6 +3,7 @@ import { TrainerEncoder } from "./encoder.ts";
 import { requireFiniteGradient } from "./finite.ts";
 import { gaoGradients } from "./gao-step.ts";
 import { KernelTeam } from "./kernel-team.ts";
+import { updateWeights } from "./optimise.ts";
 import { Arg, InputMode } from "./phases.ts";
 import { learningRate } from "./schedule.ts";
 import { seedGradients } from "./seed-step.ts";
@@ -44,7 +45,7 @@ export class TrainingEngine implements AsyncDisposable {
     const { mseLoss, auxLoss, errorSquares, entries, numDead, squares } = await (seedCompat ? seedGradients(context) : gaoGradients(context));
     requireFiniteGradient(context, squares);
     const gradNorm = Math.sqrt(squares);
-    this.#update(lr, gradNorm);
+    updateWeights(context, lr, gradNorm);
     memory.flipSince();
     memory.step += 1;
     return {
@@ -89,26 +90,5 @@ export class TrainingEngine implements AsyncDisposable {
     let ofMean = 0;
     for (const sum of sumThreadRows(this.#context, "sums", new Float64Array(d))) ofMean += sum * sum;
     return squares - ofMean / batch;
-  }
-
-  /** One step of Adam on everything (torch.optim.AdamW), clipped to the configured norm. */
-  #update(lr: number, gradNorm: number): void {
-    const { config, memory, team } = this.#context;
-    const { at, stride } = memory.layout;
-    const { adamBeta1: beta1, adamBeta2: beta2, adamEpsilon, gradClipNorm, weightDecay } = config;
-    const { args, kernels } = team;
-    const t = memory.step + 1;
-    args[Arg.clip] = gradClipNorm > 0 ? Math.min(1, gradClipNorm / (gradNorm + 1e-6)) : 1;
-    args[Arg.beta1] = beta1;
-    args[Arg.rest1] = 1 - beta1;
-    args[Arg.beta2] = beta2;
-    args[Arg.rest2] = 1 - beta2;
-    args[Arg.step] = lr / (1 - beta1 ** t);
-    args[Arg.unbias2] = 1 / Math.sqrt(1 - beta2 ** t);
-    args[Arg.epsilon] = adamEpsilon;
-    args[Arg.decay] = 1 - lr * weightDecay;
-    team.run("adam");
-    const a = (index: number): number => args[index]!;
-    kernels.adamVector(at.bDec, at.gBDec, at.mBDec, at.vBDec, a(Arg.clip), beta1, a(Arg.rest1), beta2, a(Arg.rest2), a(Arg.step), a(Arg.unbias2), adamEpsilon, a(Arg.decay), stride);
   }
 }

@@ -1,6 +1,7 @@
 import { InputError } from "@mistral-sae/tensor";
 import type { SaeWeights } from "../formats/weights.ts";
 import type { ResolvedTrainerConfig } from "./config.ts";
+import { startOptimiser } from "./optimise.ts";
 import { Random } from "./random.ts";
 import { measureSample } from "./sample.ts";
 import type { TrainerMemory } from "./trainer-memory.ts";
@@ -41,6 +42,7 @@ export function initialise(memory: TrainerMemory, config: ResolvedTrainerConfig,
   if (weights !== undefined) adoptWeights(memory, config, weights);
   else if (seedCompat) initialiseSeed(memory, random);
   else initialiseGao(memory, random, statistics?.center);
+  startOptimiser(memory, config);
   memory.random = random.state;
 }
 

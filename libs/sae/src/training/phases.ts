@@ -4,9 +4,9 @@ import type { TrainerLayout } from "./layout.ts";
 /** Places of the numbers that change from step to step, in the array that all threads share. */
 export const Arg = {
   slot: 0, target: 1, mode: 2, inputScale: 3, gScale: 4, inverseScale: 5, auxScale: 6, auxK: 7, auxSource: 8, auxSourceRow: 9, hasAux: 10, unitRows: 11,
-  clip: 12, beta1: 13, rest1: 14, beta2: 15, rest2: 16, step: 17, unbias2: 18, epsilon: 19, decay: 20,
+  clip: 12, beta1: 13, rest1: 14, beta2: 15, rest2: 16, step: 17, unbias2: 18, epsilon: 19, decay: 20, share: 21,
 } as const;
-export const argCount = 21;
+export const argCount = 22;
 
 /** How `prepare` scales rows. */
 export const InputMode = { none: 0, scale: 1, layer_norm: 2, constant_norm_rescale: 3 } as const;
@@ -71,6 +71,11 @@ const phases = {
   adam({ kernels, layout: { at, stride }, a, f0, f1 }: Part): number {
     const unitRows = a(Arg.unitRows);
     kernels.adam(at.wEnc, at.wDec, at.gEnc, at.gDec, at.mEnc, at.vEnc, at.mDec, at.vDec, at.touched, at.zeroRow, unitRows === 0 ? 1 : 0, unitRows, a(Arg.clip), a(Arg.beta1), a(Arg.rest1), a(Arg.beta2), a(Arg.rest2), a(Arg.step), a(Arg.unbias2), a(Arg.epsilon), a(Arg.decay), f0, f1, stride);
+    return 0;
+  },
+  signum({ kernels, layout: { at, stride }, a, f0, f1 }: Part): number {
+    const unitRows = a(Arg.unitRows);
+    kernels.signum(at.wEnc, at.wDec, at.gEnc, at.gDec, at.mEnc, at.vEnc, at.mDec, at.vDec, at.touched, at.zeroRow, unitRows === 0 ? 1 : 0, unitRows, a(Arg.step), a(Arg.decay), a(Arg.share), a(Arg.rest1), f0, f1, stride);
     return 0;
   },
   columnSquares({ kernels, layout: { at, stride }, zero, f0, f1, sums }: Part): number {

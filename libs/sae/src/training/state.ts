@@ -1,5 +1,5 @@
 import { InputError, type StreamedTensor, tensorOf, type TensorSource } from "@mistral-sae/tensor";
-import type { ResolvedTrainerConfig } from "./config.ts";
+import type { Optimizer, ResolvedTrainerConfig } from "./config.ts";
 import type { RandomState } from "./random.ts";
 import type { MatrixRegion, TrainerMemory, VectorRegion } from "./trainer-memory.ts";
 
@@ -10,15 +10,17 @@ export interface TrainerProgress {
   readonly mseScale: number;
   readonly inputScale: number;
   readonly random: RandomState;
+  /** signum_schedule_free: the largest rate so far and the sum of its squares, which weigh the average. */
+  readonly scheduleFree?: { readonly largestLr: number; readonly averageWeight: number } | undefined;
   readonly config: ResolvedTrainerConfig;
 }
 
-/** A trainer's state, ready to be written: parameters, Adam's moments and the counters of silence. */
+/** A trainer's state, ready to be written: parameters, the optimiser's two arrays of each and the counters of silence. */
 export interface TrainerState {
   readonly progress: TrainerProgress;
   /**
    * `W_enc`, `W_dec` F32 [d_sae, d_in] in the trainer's own space, `b_enc` F32 [d_sae], `b_dec` F32 [d_in], each again under
-   * `adam.exp_avg.` and `adam.exp_avg_sq.`, and `since` U64 [d_sae]. Chunks are read from the trainer as they are asked for.
+   * `adam.exp_avg.` and `adam.exp_avg_sq.` (signum_schedule_free: `schedule_free.z.` and `schedule_free.x.`), and `since` U64 [d_sae]. Chunks are read from the trainer as they are asked for.
    */
   readonly tensors: Readonly<Record<string, StreamedTensor>>;
 }
@@ -31,24 +33,36 @@ export interface SavedTrainer {
 }
 
 /** Options that must not change in the middle of a training; the others (threads, rates, batches …) may, and then decide anew. */
-const fixedOptions = ["dIn", "dSae", "k", "formulation", "normalizeActivations"] as const satisfies readonly (keyof ResolvedTrainerConfig)[];
+const fixedOptions = ["dIn", "dSae", "k", "formulation", "normalizeActivations", "optimizer"] as const satisfies readonly (keyof ResolvedTrainerConfig)[];
 
 /** Bytes of a chunk: enough for the disk, little beside the weights. */
 const chunkBytes = 4 << 20;
 
-const matrices: readonly (readonly [string, string, MatrixRegion])[] = [
-  ["W_enc", "b_enc", "wEnc"],
-  ["adam.exp_avg.W_enc", "adam.exp_avg.b_enc", "mEnc"],
-  ["adam.exp_avg_sq.W_enc", "adam.exp_avg_sq.b_enc", "vEnc"],
-  ["W_dec", "", "wDec"],
-  ["adam.exp_avg.W_dec", "", "mDec"],
-  ["adam.exp_avg_sq.W_dec", "", "vDec"],
-];
-const vectors: readonly (readonly [string, VectorRegion])[] = [
-  ["b_dec", "bDec"],
-  ["adam.exp_avg.b_dec", "mBDec"],
-  ["adam.exp_avg_sq.b_dec", "vBDec"],
-];
+/** Names of an optimiser's two arrays of a parameter. */
+export const optimiserPrefixes: Readonly<Record<Optimizer, readonly [m: string, v: string]>> = {
+  adam: ["adam.exp_avg.", "adam.exp_avg_sq."],
+  signum_schedule_free: ["schedule_free.z.", "schedule_free.x."],
+};
+
+const matricesOf = (optimizer: Optimizer): readonly (readonly [string, string, MatrixRegion])[] => {
+  const [m, v] = optimiserPrefixes[optimizer];
+  return [
+    ["W_enc", "b_enc", "wEnc"],
+    [`${m}W_enc`, `${m}b_enc`, "mEnc"],
+    [`${v}W_enc`, `${v}b_enc`, "vEnc"],
+    ["W_dec", "", "wDec"],
+    [`${m}W_dec`, "", "mDec"],
+    [`${v}W_dec`, "", "vDec"],
+  ];
+};
+const vectorsOf = (optimizer: Optimizer): readonly (readonly [string, VectorRegion])[] => {
+  const [m, v] = optimiserPrefixes[optimizer];
+  return [
+    ["b_dec", "bDec"],
+    [`${m}b_dec`, "mBDec"],
+    [`${v}b_dec`, "vBDec"],
+  ];
+};
 
 /** The state that a memory holds. */
 export function readState(memory: TrainerMemory, config: ResolvedTrainerConfig): TrainerState {
@@ -58,14 +72,15 @@ export function readState(memory: TrainerMemory, config: ResolvedTrainerConfig):
     const { dtype, shape, data } = tensorOf(values);
     return { dtype, shape, chunks: [data] };
   };
-  for (const [name, bias, region] of matrices) {
+  for (const [name, bias, region] of matricesOf(config.optimizer)) {
     tensors[name] = { dtype: "F32", shape: [h, d], chunks: rowChunks(memory, region) };
     if (bias !== "") tensors[bias] = whole(memory.readBias(region));
   }
-  for (const [name, region] of vectors) tensors[name] = whole(memory.vector(region).slice(0, d));
+  for (const [name, region] of vectorsOf(config.optimizer)) tensors[name] = whole(memory.vector(region).slice(0, d));
   tensors["since"] = whole(memory.since.slice());
-  const { step, mseScale, inputScale, random } = memory;
-  return { progress: { step, mseScale, inputScale, random, config }, tensors };
+  const { step, mseScale, inputScale, random, largestLr, averageWeight } = memory;
+  const scheduleFree = config.optimizer === "signum_schedule_free" ? { largestLr, averageWeight } : undefined;
+  return { progress: { step, mseScale, inputScale, random, scheduleFree, config }, tensors };
 }
 
 function* rowChunks(memory: TrainerMemory, region: MatrixRegion): Generator<Uint8Array> {
@@ -87,6 +102,7 @@ export async function writeState(memory: TrainerMemory, config: ResolvedTrainerC
     }
   }
   const { d, h } = memory.layout;
+  const [matrices, vectors] = [matricesOf(config.optimizer), vectorsOf(config.optimizer)];
   const names = [...matrices.flatMap(([name, bias]) => [[name, [h, d]] as const, ...(bias === "" ? [] : [[bias, [h]] as const])]), ...vectors.map(([name]) => [name, [d]] as const), ["since", [h]] as const];
   for (const [name, shape] of names) requireShape(tensors, name, shape);
   for (const [name, bias, region] of matrices) {
@@ -103,6 +119,8 @@ export async function writeState(memory: TrainerMemory, config: ResolvedTrainerC
   memory.mseScale = progress.mseScale;
   memory.inputScale = progress.inputScale;
   memory.random = progress.random;
+  memory.largestLr = progress.scheduleFree?.largestLr ?? 0;
+  memory.averageWeight = progress.scheduleFree?.averageWeight ?? 0;
 }
 
 function requireShape(source: TensorSource, name: string, shape: readonly number[]): void {

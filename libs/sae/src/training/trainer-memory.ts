@@ -14,8 +14,8 @@ export interface SharedTrainer {
 export type MatrixRegion = "wEnc" | "wDec" | "mEnc" | "vEnc" | "mDec" | "vDec" | "gEnc" | "gDec";
 export type VectorRegion = "bDec" | "mBDec" | "vBDec" | "gBDec" | "norms" | "along";
 
-const Scalar = { step: 0, mseScale: 1, inputScale: 2, sinceSide: 3, random: 4 } as const;
-const scalarCount = 8;
+const Scalar = { step: 0, mseScale: 1, inputScale: 2, sinceSide: 3, random: 4, largestLr: 8, averageWeight: 9 } as const;
+const scalarCount = 16;
 
 /** A trainer's memory as the values of its training: every thread sees the same ones. */
 export class TrainerMemory {
@@ -60,6 +60,20 @@ export class TrainerMemory {
   }
   set inputScale(value: number) {
     this.#scalars[Scalar.inputScale] = value;
+  }
+
+  /** signum_schedule_free: the largest learning rate so far, and the sum of the squares of what it was at each step. */
+  get largestLr(): number {
+    return this.#scalars[Scalar.largestLr]!;
+  }
+  set largestLr(value: number) {
+    this.#scalars[Scalar.largestLr] = value;
+  }
+  get averageWeight(): number {
+    return this.#scalars[Scalar.averageWeight]!;
+  }
+  set averageWeight(value: number) {
+    this.#scalars[Scalar.averageWeight] = value;
   }
 
   get random(): RandomState {

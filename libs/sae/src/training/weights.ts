@@ -2,19 +2,21 @@ import { InputError } from "@mistral-sae/tensor";
 import { foldDecoderNorms } from "../formats/fold.ts";
 import { rowNorms, type SaeWeights } from "../formats/weights.ts";
 import type { ResolvedTrainerConfig } from "./config.ts";
+import { savedRegions } from "./optimise.ts";
 import type { TrainerMemory } from "./trainer-memory.ts";
 
 /** Rows this close to norm 1 are taken for unit rows. */
 const unitTolerance = 1e-4;
 
 /**
- * The trained SAE, copied. With expected_average_only_in the factor s is folded so that the SAE reads raw rows: b_enc /= s and
+ * The trained SAE, copied; with signum_schedule_free the averaged weights. With expected_average_only_in the factor s is folded so that the SAE reads raw rows: b_enc /= s and
  * b_dec /= s. That scales activations by 1/s and keeps the decoder's rows unit vectors; as all of a row's pre-activations scale
  * alike, the selection does not change.
  */
 export function exportWeights(memory: TrainerMemory, config: ResolvedTrainerConfig, metadata: Readonly<Record<string, unknown>> = {}): SaeWeights {
   const { d, h, k } = memory.layout;
   const { normalizeActivations } = config;
+  const saved = savedRegions(config);
   const unscale = (values: Float32Array): Float32Array => (memory.inputScale === 1 ? values : values.map((value) => value / memory.inputScale));
   return {
     config: {
@@ -29,10 +31,10 @@ export function exportWeights(memory: TrainerMemory, config: ResolvedTrainerConf
       rescaleActsByDecoderNorm: false,
       metadata,
     },
-    wEnc: memory.readRows("wEnc", 0, h),
-    bEnc: unscale(memory.readBias("wEnc")),
-    wDec: memory.readRows("wDec", 0, h),
-    bDec: unscale(memory.vector("bDec").slice(0, d)),
+    wEnc: memory.readRows(saved.wEnc, 0, h),
+    bEnc: unscale(memory.readBias(saved.wEnc)),
+    wDec: memory.readRows(saved.wDec, 0, h),
+    bDec: unscale(memory.vector(saved.bDec).slice(0, d)),
   };
 }
 
