@@ -16,7 +16,7 @@ function keepPositive(vals: usize, source: usize, idx: usize, k: i32): i32 {
 }
 
 /** out = base + Σ vals[j]·w[idx[j]]; base 0 is the zero vector. Eight vectors stay in registers over all entries. */
-function reconstruct(out: usize, base: usize, vals: usize, idx: usize, n: i32, w: usize, width: usize, stride: usize): void {
+export function reconstruct(out: usize, base: usize, vals: usize, idx: usize, n: i32, w: usize, width: usize, stride: usize): void {
   const zero = f32x4.splat(0);
   let o: usize = 0;
   for (; o + 128 <= width; o += 128) {
@@ -46,7 +46,7 @@ function reconstruct(out: usize, base: usize, vals: usize, idx: usize, n: i32, w
 }
 
 /** dz[j] = ⟨g, w[idx[j]]⟩, four entries at a time. */
-function dots(g: usize, idx: usize, dz: usize, n: i32, w: usize, width: usize, stride: usize): void {
+export function dots(g: usize, idx: usize, dz: usize, n: i32, w: usize, width: usize, stride: usize): void {
   let j = 0;
   for (; j + 4 <= n; j += 4) {
     const i = idx + ((<usize>j) << 2);

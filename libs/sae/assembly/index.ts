@@ -5,4 +5,6 @@ export { gradients } from "./gradients";
 export { adam, adamVector } from "./adam";
 export { signum, signumVector } from "./signum";
 export { columnSquares, divideColumns, projectColumns } from "./columns";
+export { boundRows, decodeRows, decodeNested, decodeRowsAux, countRows, placeRows } from "./rows";
+export { countAbove, collectAbove, histogram, histogramRows, trimRows } from "./select";
 export { widenF32, widenBf16, widenF16 } from "./widen";

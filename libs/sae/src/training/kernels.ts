@@ -24,6 +24,17 @@ export interface Kernels {
   readonly columnSquares: (w: Pointer, sums: Pointer, f0: number, f1: number, stride: number) => void;
   readonly divideColumns: (w: Pointer, g: Pointer, touched: Pointer, norms: Pointer, sums: Pointer, f0: number, f1: number, stride: number) => void;
   readonly projectColumns: (w: Pointer, gDec: Pointer, gEnc: Pointer, touched: Pointer, along: Pointer, f0: number, f1: number, stride: number) => number;
+  readonly boundRows: (vals: Pointer, source: Pointer, sourceRow: number, idx: Pointer, k: number, bounds: Pointer, b0: number, b1: number) => void;
+  readonly decodeRows: (vals: Pointer, idx: Pointer, bounds: Pointer, wDec: Pointer, bDec: Pointer, target: Pointer, g: Pointer, dz: Pointer, columns: Pointer, gScale: number, b0: number, b1: number, width: number, stride: number) => number;
+  readonly decodeNested: (vals: Pointer, idx: Pointer, bounds: Pointer, widths: Pointer, levels: number, wDec: Pointer, bDec: Pointer, target: Pointer, g: Pointer, levelBytes: number, dz: Pointer, columns: Pointer, outerColumns: Pointer, squares: Pointer, gScale: number, b0: number, b1: number, width: number, stride: number) => void;
+  readonly decodeRowsAux: (vals: Pointer, idx: Pointer, bounds: Pointer, wDec: Pointer, g: Pointer, g2: Pointer, dz: Pointer, inverseScale: number, auxScale: number, b0: number, b1: number, width: number, stride: number) => number;
+  readonly countRows: (idx: Pointer, bounds: Pointer, rows: number, counts: Pointer) => number;
+  readonly placeRows: (vals: Pointer, idx: Pointer, dz: Pointer, bounds: Pointer, rows: number, widths: Pointer, levels: number, g: Pointer, levelBytes: number, centered: Pointer, stride: number, cursor: Pointer, entries: Pointer) => void;
+  readonly countAbove: (pre: Pointer, batch: number, h: number, tile: number, bound: number, counts: Pointer, b0: number, b1: number) => number;
+  readonly collectAbove: (pre: Pointer, batch: number, h: number, tile: number, bound: number, bounds: Pointer, ties: Pointer, vals: Pointer, idx: Pointer, b0: number, b1: number) => void;
+  readonly histogram: (values: Pointer, n: number, high: number, buckets: Pointer) => void;
+  readonly histogramRows: (pre: Pointer, batch: number, h: number, tile: number, high: number, buckets: Pointer, b0: number, b1: number) => void;
+  readonly trimRows: (vals: Pointer, idx: Pointer, bounds: Pointer, bound: number, ties: number, rows: number) => number;
   readonly widenF32: (source: Pointer, list: Pointer, n: number, out: Pointer, d: number, stride: number) => void;
   readonly widenBf16: (source: Pointer, list: Pointer, n: number, out: Pointer, d: number, stride: number) => void;
   readonly widenF16: (source: Pointer, list: Pointer, n: number, out: Pointer, d: number, stride: number) => void;
