@@ -23,6 +23,9 @@ export { type FiringRates, readFiringRates, type Spread, summarizeWeights, type 
 export { openStateDict, type StateDict, type TorchTensor } from "./formats/torch/state-dict.ts";
 export { decoderNorms, decoderRow, encoderRow, type GateWeights, namedTensors, requireSound, rowNorms, type SaeWeights } from "./formats/weights.ts";
 export { type ArchitectureFacts, architectureFacts, type ArchitectureOption, optionsOf, TRAINED_ARCHITECTURES, type TrainedArchitecture } from "./training/architecture.ts";
+export { decoderSimilarity, type DecoderSimilarity, SIMILARITY_BUDGET } from "./metrics/decoder-similarity.ts";
+export { MatrixProduct } from "./metrics/matrix-product.ts";
+export { RowEncoder } from "./metrics/row-encoder.ts";
 export { BatchWriter, type RowDType, type StoredRows } from "./training/batch-writer.ts";
 export { type Checkpoint, type RestoredCheckpoint, listCheckpoints, restoreCheckpoint, restoreNewestCheckpoint, writeCheckpoint, type WriteCheckpointOptions } from "./training/checkpoint.ts";
 export {
@@ -40,10 +43,13 @@ export {
 export { HybridTrainer } from "./training/hybrid-trainer.ts";
 export type { TrainerInit } from "./training/initialise.ts";
 export { type MemoryBudget, requireTrainingMemory, trainingMemory } from "./training/layout.ts";
+export { LoopTrainer } from "./training/loop/loop-trainer.ts";
 export { NonFiniteError } from "./training/non-finite-error.ts";
+export { openTrainer, type TrainingProvider, trainingProviders } from "./training/open-trainer.ts";
 export { Random, type RandomState } from "./training/random.ts";
 export { learningRate } from "./training/schedule.ts";
 export type { SavedTrainer, TrainerProgress, TrainerState } from "./training/state.ts";
+export type { ThreadedTrainer } from "./training/threaded-trainer.ts";
 export type { SharedTrainer } from "./training/trainer-memory.ts";
 export type { TrainerMetrics, TrainerPort } from "./training/trainer-port.ts";
 export { requireAdoptable } from "./training/weights.ts";

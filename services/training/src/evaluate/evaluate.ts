@@ -1,23 +1,26 @@
+import { availableParallelism } from "node:os";
 import { create } from "@bufbuild/protobuf";
 import { InterventionSchema, SteeringMethod, StrengthUnit, type Intervention } from "@mistral-sae/contracts/mistral_sae/common/v1/intervention";
 import { DataType } from "@mistral-sae/contracts/mistral_sae/common/v1/tensor";
-import { newRowStats, SaeCodec, type SaeWeights } from "@mistral-sae/sae";
-import { f32FromBytes, type SparseRows } from "@mistral-sae/tensor";
+import { decoderSimilarity, RowEncoder, type DecoderSimilarity, type SaeWeights } from "@mistral-sae/sae";
 import { tokenWindows } from "../harvest/token-windows.ts";
 import { inFlight } from "../peer/in-flight.ts";
 import type { InferencePeer } from "../peer/inference-peer.ts";
-import type { SaePeer } from "../peer/sae-peer.ts";
 import { rowsOf, type Window } from "../peer/tokens.ts";
 import type { StageContext } from "../threads/stage-thread.ts";
 import { evaluationDocuments, type EvaluationText } from "./held-back.ts";
+import { hookRows, type HookRows } from "./hook-rows.ts";
 import { LossSums, type Losses, type ScoredSequence } from "./loss-sums.ts";
 import { ReconstructionSums, type Reconstruction } from "./reconstruction-sums.ts";
 
 /** What to measure. */
 export interface EvaluationPlan {
-  /** models/{model}/saes/{sae}, loaded. */
-  readonly sae: string;
+  /** models/{model}/saes/{sae}, loaded, whose reconstruction replaces the residual; undefined leaves the losses out. */
+  readonly sae: string | undefined;
+  /** Hook whose rows the SAE reads. */
   readonly hookName: string;
+  /** Hook whose rows it should give: another one for a transcoder. */
+  readonly hookNameOut: string;
   readonly text: EvaluationText;
   readonly contextSize: number;
   readonly bosTokenId: number | undefined;
@@ -31,6 +34,7 @@ export interface Figures {
 
 export interface Evaluation {
   readonly all: Figures;
+  readonly decoderSimilarity: DecoderSimilarity | undefined;
   readonly bySource: Readonly<Record<string, Figures>>;
 }
 
@@ -41,44 +45,65 @@ const BATCHES_IN_FLIGHT = 2;
 const MOST_SOURCES = 100;
 
 /** Measures an SAE on text through the model that it belongs to. @returns Undefined when there is no text to measure on. */
-export async function evaluate(plan: EvaluationPlan, weights: SaeWeights, peer: InferencePeer, saes: SaePeer, context: StageContext): Promise<Evaluation | undefined> {
-  const codec = new SaeCodec(weights);
-  const { dIn, dSae } = weights.config;
+export async function evaluate(plan: EvaluationPlan, weights: SaeWeights, peer: InferencePeer, context: StageContext): Promise<Evaluation | undefined> {
+  const threads = availableParallelism();
+  const encoder = await RowEncoder.open(weights, threads);
+  try {
+    const sums = await measureText(plan, encoder, peer, context);
+    if (sums === undefined) return undefined;
+    const similarity = await decoderSimilarity(weights, threads, { signal: context.signal });
+    if (similarity !== undefined && similarity.nFeatures < weights.config.dSae) {
+      context.warn(`decoder similarity was measured on ${similarity.nFeatures} of ${weights.config.dSae} features, evenly spread`);
+    }
+    return { all: sums.all.figures(), bySource: namedFigures(sums.bySource, context), decoderSimilarity: similarity };
+  } finally {
+    await encoder.close();
+  }
+}
+
+interface TextSums {
+  readonly all: Sums;
+  readonly bySource: ReadonlyMap<string, Sums>;
+}
+
+async function measureText(plan: EvaluationPlan, encoder: RowEncoder, peer: InferencePeer, context: StageContext): Promise<TextSums | undefined> {
+  const { codec } = encoder;
+  const { config, wDec } = codec.sae;
+  const widths = { dIn: config.dIn, dOut: wDec.length / config.dSae };
+  const lengths = encoder.directionLengths();
+  const bySource = new Map<string, Sums>();
   let shift: Float64Array | undefined;
   let all: Sums | undefined;
-  const bySource = new Map<string, Sums>();
-  const measured = inFlight(windowBatches(plan, peer, context.signal), BATCHES_IN_FLIGHT, (batch) => measure(batch, plan, dIn, peer, saes));
-  for await (const { windows, rows, codes, scores } of measured) {
-    shift ??= meanOf(rows, dIn);
-    all ??= new Sums(shift, dSae);
-    const stats = newRowStats(rows.length / dIn);
-    codec.prepare(rows, new Float32Array(rows.length), stats);
-    const reconstruction = codec.decodeRows(codes, stats);
+  const measured = inFlight(windowBatches(plan, peer, context.signal), BATCHES_IN_FLIGHT, (batch) => measure(batch, plan, widths, peer));
+  for await (const { windows, rows, wanted, scores } of measured) {
+    shift ??= meanOf(wanted.values, wanted.width);
+    all ??= new Sums(shift, lengths);
+    const codes = await encoder.encode(rows.values);
+    const reconstruction = codec.decodeRows(codes, codes.stats);
     let row = 0;
     for (const [at, { window, source }] of windows.entries()) {
-      const own = bySource.get(source) ?? new Sums(shift, dSae);
+      const own = bySource.get(source) ?? new Sums(shift, lengths);
       bySource.set(source, own);
       for (const sums of [all, own]) {
         for (let position = 0; position < window.ids.length; position += 1) {
-          if (window.special[position] === 0) sums.reconstruction.add(rows, reconstruction, row + position, codes, row + position);
+          if (window.special[position] === 0) sums.reconstruction.add(wanted.values, reconstruction, row + position, codes, row + position);
         }
-        const score = scores[at];
+        const score = scores?.[at];
         if (score !== undefined) sums.losses.add(score, window.special);
       }
       row += window.ids.length;
     }
     context.progress({ stage: "evaluate", doneUnits: all.reconstruction.rows, totalUnits: Math.max(plan.text.tokens, all.reconstruction.rows), unit: "tokens" });
   }
-  if (all === undefined || all.reconstruction.rows === 0) return undefined;
-  return { all: all.figures(), bySource: namedFigures(bySource, context) };
+  return all === undefined || all.reconstruction.rows === 0 ? undefined : { all, bySource };
 }
 
 class Sums {
   readonly reconstruction: ReconstructionSums;
   readonly losses = new LossSums();
 
-  constructor(shift: Float64Array, dSae: number) {
-    this.reconstruction = new ReconstructionSums(shift, dSae);
+  constructor(shift: Float64Array, lengths: Float32Array) {
+    this.reconstruction = new ReconstructionSums(shift, lengths);
   }
 
   figures(): Figures {
@@ -118,40 +143,34 @@ async function* windowBatches(plan: EvaluationPlan, peer: InferencePeer, signal:
   if (batch.length > 0) yield batch;
 }
 
+interface Widths {
+  readonly dIn: number;
+  readonly dOut: number;
+}
+
 interface MeasuredBatch {
   readonly windows: readonly SourcedWindow[];
-  /** [rows, d_in], special rows included. */
-  readonly rows: Float32Array;
-  readonly codes: SparseRows;
-  readonly scores: readonly ScoredSequence[];
+  readonly rows: HookRows;
+  /** What the reconstruction is held against; the same rows unless the SAE is a transcoder. */
+  readonly wanted: HookRows;
+  readonly scores: readonly ScoredSequence[] | undefined;
 }
 
-async function measure(windows: readonly SourcedWindow[], plan: EvaluationPlan, dIn: number, peer: InferencePeer, saes: SaePeer): Promise<MeasuredBatch> {
+async function measure(windows: readonly SourcedWindow[], plan: EvaluationPlan, widths: Widths, peer: InferencePeer): Promise<MeasuredBatch> {
   const sequences = windows.map(({ window }) => window);
-  const [rows, codes, scores] = await Promise.all([residuals(sequences, plan.hookName, dIn, peer), saes.encode(plan.sae, sequences), scoresOf(sequences, plan, dIn, peer)]);
-  return { windows, rows, codes, scores };
+  const input = { hookName: plan.hookName, width: widths.dIn };
+  const hooks = plan.hookNameOut === plan.hookName ? [input] : [input, { hookName: plan.hookNameOut, width: widths.dOut }];
+  const [read, scores] = await Promise.all([hookRows(sequences, hooks, peer), plan.sae === undefined ? undefined : scoresOf(sequences, plan.sae, plan.hookName, widths.dIn, peer)]);
+  const [rows, wanted = rows] = read;
+  if (rows === undefined || wanted === undefined) throw new Error("Forward replied without rows");
+  return { windows, rows, wanted, scores };
 }
 
-async function residuals(sequences: readonly Window[], hookName: string, dIn: number, peer: InferencePeer): Promise<Float32Array> {
-  let total = 0;
-  const first = sequences.map(({ ids }) => {
-    const start = total;
-    total += ids.length;
-    return start;
-  });
-  const rows = new Float32Array(total * dIn);
-  await peer.forward([hookName], "F32", sequences, ({ prompt, start, bytes }) => {
-    const at = ((first[prompt] ?? 0) + start) * dIn;
-    f32FromBytes("F32", bytes, rows.subarray(at, at + bytes.length / 4));
-  });
-  return rows;
-}
-
-async function scoresOf(sequences: readonly Window[], plan: EvaluationPlan, dIn: number, peer: InferencePeer): Promise<ScoredSequence[]> {
-  const sae = await peer.score(sequences, [splice(plan.sae)], true);
-  const zero = await peer.score(sequences, [zeroAblation(plan.hookName, dIn)], true);
+async function scoresOf(sequences: readonly Window[], sae: string, hookName: string, dIn: number, peer: InferencePeer): Promise<ScoredSequence[]> {
+  const spliced = await peer.score(sequences, [splice(sae)], true);
+  const zero = await peer.score(sequences, [zeroAblation(hookName, dIn)], true);
   const none = new Float32Array(0);
-  return sae.map((scores, at) => ({
+  return spliced.map((scores, at) => ({
     clean: scores.uneditedLogprobs ?? none,
     sae: scores.logprobs,
     zero: zero[at]?.logprobs ?? none,

@@ -15,6 +15,10 @@ export interface Losses {
   readonly ceZero: number;
   /** (ce_zero - ce_sae) / (ce_zero - ce_clean). */
   readonly ceRecovered: number;
+  /** Mean KL(clean || sae) a step. */
+  readonly klSae: number;
+  /** Mean KL(clean || zero) a step. */
+  readonly klZero: number;
   /** 1 - KL(clean || sae) / KL(clean || zero). */
   readonly klRecovered: number;
 }
@@ -49,6 +53,8 @@ export class LossSums {
       ceSae: sae / this.#steps,
       ceZero: zero / this.#steps,
       ceRecovered: (zero - sae) / (zero - clean),
+      klSae: klSae / this.#steps,
+      klZero: klZero / this.#steps,
       klRecovered: 1 - klSae / klZero,
     };
   }

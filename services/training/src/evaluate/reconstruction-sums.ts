@@ -5,9 +5,14 @@ import { rowBounds } from "@mistral-sae/tensor";
 export interface Reconstruction {
   readonly nTokens: number;
   readonly fvu: number;
-  readonly l0: number;
+  readonly explainedVariance: number;
+  readonly mse: number;
   readonly normalizedMse: number;
   readonly cosine: number;
+  readonly l2Ratio: number;
+  readonly relativeReconstructionBias: number;
+  readonly l0: number;
+  readonly l1: number;
   readonly nDead: number;
   readonly deadFraction: number;
   readonly denseFraction1pct: number;
@@ -27,21 +32,30 @@ export class ReconstructionSums {
   readonly #shift: Float64Array;
   readonly #sum: Float64Array;
   readonly #fired: Float64Array;
+  readonly #lengths: Float32Array;
   #rows = 0;
   #squares = 0;
   #errors = 0;
   #relativeErrors = 0;
   #cosines = 0;
+  #ratios = 0;
+  #otherSquares = 0;
+  #products = 0;
   #pairs = 0;
+  #sizes = 0;
 
-  /** @param shift [d_in], the same for all sums that are compared. */
-  constructor(shift: Float64Array, dSae: number) {
+  /**
+   * @param shift [d], the same for all sums that are compared.
+   * @param lengths [d_sae] length of what an activation of 1 adds to a reconstruction.
+   */
+  constructor(shift: Float64Array, lengths: Float32Array) {
     this.#shift = shift;
     this.#sum = new Float64Array(shift.length);
-    this.#fired = new Float64Array(dSae);
+    this.#fired = new Float64Array(lengths.length);
+    this.#lengths = lengths;
   }
 
-  /** Adds row `row` of `x` and its reconstruction, both [rows, d_in], and row `codeRow` of the codes. */
+  /** Adds row `row` of `x`, what the SAE should give, and its reconstruction, both [rows, d], and row `codeRow` of the codes. */
   add(x: Float32Array, reconstruction: Float32Array, row: number, codes: SparseRows, codeRow: number): void {
     const width = this.#shift.length;
     const at = row * width;
@@ -66,12 +80,16 @@ export class ReconstructionSums {
     this.#errors += errors;
     this.#relativeErrors += norm > 0 ? errors / norm : 0;
     this.#cosines += norm > 0 && otherNorm > 0 ? product / Math.sqrt(norm * otherNorm) : 0;
+    this.#ratios += norm > 0 ? Math.sqrt(otherNorm / norm) : 0;
+    this.#otherSquares += otherNorm;
+    this.#products += product;
     const [start, end] = rowBounds(codes, codeRow);
     for (let pair = start; pair < end; pair += 1) {
       if (codes.values[pair] === 0) continue;
       const feature = codes.indices[pair] as number;
       this.#fired[feature] = (this.#fired[feature] as number) + 1;
       this.#pairs += 1;
+      this.#sizes += Math.abs(codes.values[pair] as number) * (this.#lengths[feature] as number);
     }
   }
 
@@ -80,9 +98,11 @@ export class ReconstructionSums {
   }
 
   /**
-   * FVU = Σ|x - x'|² / Σ|x - mean x|²; L0 = mean features a row with a value other than 0; normalised MSE = mean
-   * of |x - x'|² / |x|²; cosine = mean of <x, x'> / (|x||x'|); density of a feature = rows it fired on / rows;
-   * dead = density 0; dense = density above 1% (10%).
+   * FVU = Σ|x - x'|² / Σ|x - mean x|² and explained variance = 1 - FVU, as SAELens computes it since 6; MSE = mean of |x - x'|² / d
+   * (SAELens' mse lacks the / d); normalised MSE = mean of |x - x'|² / |x|² (OpenAI); cosine = mean of <x, x'> / (|x||x'|); L2 ratio
+   * = mean of |x'| / |x|; relative reconstruction bias = Σ|x'|² / Σ<x, x'> (Rajamanoharan et al. 2024, eq. 10; SAELens averages it
+   * over batches). L0 = mean features a row with a value other than 0; L1 = mean of Σ|z_f|·‖W_dec[f]‖ (SAELens' l1 leaves the norm
+   * out). Density of a feature = rows it fired on / rows; dead = density 0; dense = density above 1% (10%).
    */
   figures(): Reconstruction {
     const rows = this.#rows;
@@ -101,12 +121,18 @@ export class ReconstructionSums {
       }
     }
     const features = this.#fired.length;
+    const fvu = this.#errors / rows / (this.#squares / rows - mean);
     return {
       nTokens: rows,
-      fvu: this.#errors / rows / (this.#squares / rows - mean),
-      l0: this.#pairs / rows,
+      fvu,
+      explainedVariance: 1 - fvu,
+      mse: this.#errors / rows / this.#shift.length,
       normalizedMse: this.#relativeErrors / rows,
       cosine: this.#cosines / rows,
+      l2Ratio: this.#ratios / rows,
+      relativeReconstructionBias: this.#otherSquares / this.#products,
+      l0: this.#pairs / rows,
+      l1: this.#sizes / rows,
       nDead: figures.nDead,
       deadFraction: figures.nDead / features,
       denseFraction1pct: figures.above1 / features,

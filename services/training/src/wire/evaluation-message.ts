@@ -1,11 +1,12 @@
 import { create } from "@bufbuild/protobuf";
-import { SaeEvaluationSchema, type SaeEvaluation } from "@mistral-sae/contracts/mistral_sae/training/v1/training";
+import { DecoderSimilaritySchema, SaeEvaluationSchema, type SaeEvaluation } from "@mistral-sae/contracts/mistral_sae/training/v1/training";
 import type { Evaluation, Figures } from "../evaluate/evaluate.ts";
 
 /** An evaluation as the contract has it. `text` says what was read, e.g. "held-back tokens". */
-export function evaluationMessage({ all, bySource }: Evaluation, text: string): SaeEvaluation {
+export function evaluationMessage({ all, bySource, decoderSimilarity }: Evaluation, text: string): SaeEvaluation {
   const rule = (tokens: number): string => `no activation other than 0 in the ${tokens} ${text} read, special tokens left out`;
   const message = figuresMessage(all, rule);
+  if (decoderSimilarity !== undefined) message.decoderSimilarity = create(DecoderSimilaritySchema, { ...decoderSimilarity, nFeatures: BigInt(decoderSimilarity.nFeatures) });
   for (const [source, figures] of Object.entries(bySource)) message.bySource[source] = figuresMessage(figures, rule);
   return message;
 }

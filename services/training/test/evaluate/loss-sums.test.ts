@@ -8,7 +8,7 @@ describe("LossSums", () => {
     const sums = new LossSums();
     const special = Uint8Array.from([1, 0, 0, 0, 1]);
     sums.add({ clean: values(-9, -1, -2, -9), sae: values(-9, -2, -3, -9), zero: values(-9, -5, -6, -9), klSae: values(9, 0.5, 0.5, 9), klZero: values(9, 4, 6, 9) }, special);
-    expect(sums.figures()).toEqual({ ceClean: 1.5, ceSae: 2.5, ceZero: 5.5, ceRecovered: 0.75, klRecovered: 0.9 });
+    expect(sums.figures()).toEqual({ ceClean: 1.5, ceSae: 2.5, ceZero: 5.5, ceRecovered: 0.75, klSae: 0.5, klZero: 5, klRecovered: 0.9 });
   });
 
   it("knows nothing where no step counts", () => {

@@ -8,7 +8,7 @@ const y = Float32Array.from([1000.5, 2, -3, 1000, 4, -2, 999, 2, -2, 1002, 0, -4
 const codes = { nTokens: 4, k: 2, dSae: 5, indices: Uint32Array.from([0, 1, 0, 3, 0, 1, 0]), values: Float32Array.from([2, 1, 3, 1, 1, 0, 4]), rowOffsets: Uint32Array.from([0, 2, 4, 6, 7]) };
 
 function figures(shift: readonly number[]): ReturnType<ReconstructionSums["figures"]> {
-  const sums = new ReconstructionSums(Float64Array.from(shift), codes.dSae);
+  const sums = new ReconstructionSums(Float64Array.from(shift), Float32Array.of(1, 2, 1, 0.5, 1));
   for (let row = 0; row < 4; row += 1) sums.add(x, y, row, codes, row);
   return sums.figures();
 }
@@ -33,6 +33,24 @@ describe("ReconstructionSums", () => {
     const mse = pairs.reduce((sum, [a, b]) => sum + dot(minus(a, b), minus(a, b)) / dot(a, a), 0) / 4;
     expect(figures([1000, 0, 0]).cosine).toBeCloseTo(cosine, 12);
     expect(figures([1000, 0, 0]).normalizedMse).toBeCloseTo(mse, 12);
+  });
+
+  it("gives L1 in units of the decoder's directions, and MSE a value", () => {
+    const { l1, mse } = figures([0, 0, 0]);
+    // (2·1 + 1·2) + (3·1 + 1·0.5) + 1·1 + 4·1 over 4 rows.
+    expect(l1).toBe(12.5 / 4);
+    const errors = rowsOf(x).reduce((sum, row, at) => sum + dot(minus(row, rowsOf(y)[at] ?? []), minus(row, rowsOf(y)[at] ?? [])), 0);
+    expect(mse).toBeCloseTo(errors / 4 / 3, 12);
+  });
+
+  it("tells shrinkage: an L2 ratio below 1 and a bias below 1 where every reconstruction is short", () => {
+    const sums = new ReconstructionSums(Float64Array.of(0, 0, 0), new Float32Array(5));
+    const short = x.map((value) => value / 2);
+    for (let row = 0; row < 4; row += 1) sums.add(x, short, row, codes, row);
+    const { l2Ratio, relativeReconstructionBias, cosine } = sums.figures();
+    expect(l2Ratio).toBeCloseTo(0.5, 12);
+    expect(relativeReconstructionBias).toBeCloseTo(0.5, 12);
+    expect(cosine).toBeCloseTo(1, 12);
   });
 
   it("counts features by values other than zero", () => {
