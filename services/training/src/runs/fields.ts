@@ -10,8 +10,9 @@ export async function checkingConfig<T>(field: string | undefined, check: () => 
     return await check();
   } catch (error) {
     if (error instanceof RpcError || !(error instanceof InputError)) throw error;
-    const own = field ?? RENAMED[error.field ?? ""] ?? snake(error.field ?? "");
-    throw invalidArgument(own === "" ? "config" : `config.${own}`, error.message);
+    const name = error.field ?? "";
+    const own = field ?? RENAMED[name] ?? snake(name);
+    throw invalidArgument(own === "" ? "config" : `config.${own}`, name === "" ? error.message : error.message.replaceAll(name, snake(name)));
   }
 }
 
