@@ -13,6 +13,7 @@ import { CorpusStore } from "./corpus/store-corpus.ts";
 import { Vocabularies } from "./corpus/vocabulary.ts";
 import { corpusHandlers } from "./handlers/corpora.ts";
 import { exportParquetJob } from "./exchange/export-parquet.ts";
+import { exportNeuronpediaJob } from "./exchange/neuronpedia/export-neuronpedia.ts";
 import { exchangeHandlers } from "./handlers/exchange.ts";
 import { explanationHandlers } from "./handlers/explanations.ts";
 import { featureHandlers } from "./handlers/features.ts";
@@ -95,7 +96,8 @@ async function assemble(config: FeatureIndexConfig, server: ClickHouseServer, cl
     blocksInParallel: config.blocksInParallel,
     chunksInFlight: config.chunksInFlight,
   });
-  const engine = await JobEngine.open({ service: "feature-index", path: join(config.data, "jobs.sqlite"), definitions: [job, exportParquetJob({ clickhouse, catalogue })] });
+  const pages = new FeaturePages({ clickhouse, vocabularies, peers });
+  const engine = await JobEngine.open({ service: "feature-index", path: join(config.data, "jobs.sqlite"), definitions: [job, exportParquetJob({ clickhouse, catalogue }), exportNeuronpediaJob({ catalogue, pages })] });
   const parts: Parts = {
     clickhouse,
     catalogue,
@@ -103,7 +105,7 @@ async function assemble(config: FeatureIndexConfig, server: ClickHouseServer, cl
     peers,
     corpora,
     vocabularies,
-    pages: new FeaturePages({ clickhouse, vocabularies, peers }),
+    pages,
     densities: new Densities(clickhouse),
     exports: resolve(config.data, "exports"),
     queries: new UserQueries(analyst, new URL("../queries/", import.meta.url), config.maxQueries),

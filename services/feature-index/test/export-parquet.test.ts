@@ -1,48 +1,26 @@
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
-import { fromBinary } from "@bufbuild/protobuf";
-import { type ExportedFiles, ExportedFilesSchema } from "@mistral-sae/contracts/mistral_sae/feature_index/v1/feature_index";
-import type { Operation } from "@mistral-sae/contracts/mistral_sae/operations/v1/operation";
+import type { ExportedFiles } from "@mistral-sae/contracts/mistral_sae/feature_index/v1/feature_index";
 import { Code } from "@mistral-sae/rpc";
 import { asyncBufferFromFile, parquetReadObjects } from "hyparquet";
 import { compressors } from "hyparquet-compressors";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { referenceFirings, referenceTokens } from "./fixtures/reference.ts";
-import { toyDocuments, writeToyCorpus } from "./fixtures/toy-corpus.ts";
-import { startToyInference, TOY, type ToyInference } from "./fixtures/toy-inference.ts";
-import { finished, removeFolder, startService, temporaryFolder, type TestService } from "./fixtures/with-service.ts";
+import { toyDocuments } from "./fixtures/toy-corpus.ts";
+import { exportedFiles, resultOf, startToyIndex, type ToyIndex } from "./fixtures/toy-index.ts";
+import { TOY } from "./fixtures/toy-inference.ts";
 
 const CONTEXT = 32;
 const documents = toyDocuments(120);
-let toy: ToyInference;
-let service: TestService;
-let folder: string;
-let index: string;
+let toy: ToyIndex;
 
 beforeAll(async () => {
-  folder = temporaryFolder();
-  toy = await startToyInference();
-  service = await startService(`${folder}/data`, toy.address);
-  await service.index.createCorpus({ corpusId: "toy", source: { uri: writeToyCorpus(`${folder}/corpus`, documents) }, contextSize: CONTEXT });
-  const { operation } = await service.index.indexCorpus({ sae: TOY.sae, corpus: "corpora/toy" });
-  index = (await finished(service, operation)).name;
+  toy = await startToyIndex(documents, CONTEXT);
 });
-afterAll(async () => {
-  await service.stop();
-  await toy.close(100);
-  removeFolder(folder);
-});
-
-async function ended(operation: Operation | undefined): Promise<Operation["result"]> {
-  let last = operation;
-  for await (const { operation: next } of service.operations.watchOperation({ name: operation?.name ?? "" })) last = next;
-  return last?.result ?? { case: undefined };
-}
+afterAll(() => toy.close());
 
 async function exported(uri: string): Promise<ExportedFiles> {
-  const result = await ended((await service.index.exportParquet({ index, uri })).operation);
-  if (result.case !== "response") throw new Error(JSON.stringify(result.value));
-  return fromBinary(ExportedFilesSchema, result.value.value);
+  return await exportedFiles(toy.service, (await toy.service.index.exportParquet({ index: toy.index, uri })).operation);
 }
 
 async function rowsOf(path: string): Promise<Record<string, unknown>[]> {
@@ -52,7 +30,7 @@ async function rowsOf(path: string): Promise<Record<string, unknown>[]> {
 describe("a Parquet export", () => {
   let files: ExportedFiles;
   beforeAll(async () => {
-    files = await exported(join(folder, "parquet"));
+    files = await exported(join(toy.folder, "parquet"));
   });
 
   it("writes one file for each documented view and tells their bytes", async () => {
@@ -71,7 +49,7 @@ describe("a Parquet export", () => {
   it("holds the features as SQL users see them", async () => {
     const rows = await rowsOf(join(files.uri, "features.parquet"));
     expect(rows).toHaveLength(TOY.dSae);
-    const { features } = await service.index.listFeatures({ parent: TOY.sae, pageSize: 1000 });
+    const { features } = await toy.service.index.listFeatures({ parent: TOY.sae, pageSize: 1000 });
     for (const { featureIndex, nFirings, maxActivation, fracNonzero } of features) {
       expect(rows[featureIndex]).toMatchObject({ feature_index: featureIndex, n_firings: nFirings, max_activation: maxActivation, frac_nonzero: fracNonzero, dead: nFirings === 0n });
     }
@@ -83,13 +61,13 @@ describe("a Parquet export", () => {
   });
 
   it("goes to a folder of its own when none is named, and never into one that holds files", async () => {
-    expect((await exported("")).uri).toBe(join(folder, "data", "exports", `${index.split("/")[1]}-parquet`));
-    const again = await ended((await service.index.exportParquet({ index, uri: files.uri })).operation);
+    expect((await exported("")).uri).toBe(join(toy.folder, "data", "exports", `${toy.index.split("/")[1]}-parquet`));
+    const again = await resultOf(toy.service, (await toy.service.index.exportParquet({ index: toy.index, uri: files.uri })).operation);
     expect(again).toMatchObject({ case: "error", value: { code: Code.FailedPrecondition } });
   });
 
   it("refuses a path that is not absolute, and an index that is not there", async () => {
-    await expect(service.index.exportParquet({ index, uri: "some/where" })).rejects.toMatchObject({ code: Code.InvalidArgument });
-    await expect(service.index.exportParquet({ index: "indexes/none" })).rejects.toMatchObject({ code: Code.NotFound });
+    await expect(toy.service.index.exportParquet({ index: toy.index, uri: "some/where" })).rejects.toMatchObject({ code: Code.InvalidArgument });
+    await expect(toy.service.index.exportParquet({ index: "indexes/none" })).rejects.toMatchObject({ code: Code.NotFound });
   });
 });

@@ -4,7 +4,6 @@ import { type Handlers, unimplemented } from "@mistral-sae/rpc";
 type Names =
   | "ingestActivations"
   | "importNeuronpedia"
-  | "exportNeuronpedia"
   | "importSaeDashboard"
   | "importDelphiCache"
   | "exportDelphiCache";
@@ -15,7 +14,6 @@ export function notYetHandlers(): Pick<Handlers<typeof FeatureIndexService>, Nam
   return {
     ingestActivations: refuse("taking codes made elsewhere"),
     importNeuronpedia: refuse("reading Neuronpedia batches"),
-    exportNeuronpedia: refuse("writing Neuronpedia batches"),
     importSaeDashboard: refuse("reading SAEDashboard batches"),
     importDelphiCache: refuse("reading a Delphi cache"),
     exportDelphiCache: refuse("writing a Delphi cache"),

@@ -1,27 +1,34 @@
 import { resolve } from "node:path";
 import { ExportedFilesSchema } from "@mistral-sae/contracts/mistral_sae/feature_index/v1/feature_index";
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { connect } from "../clients.ts";
 import { run } from "../command.ts";
 import { responseOf, waitFor } from "../operations.ts";
-import { formatBytes, formatFields } from "../output.ts";
+import { formatBytes, formatCount, formatFields } from "../output.ts";
 import { resourceName } from "../resources.ts";
+
+interface ExportOptions {
+  readonly format: "parquet" | "neuronpedia";
+  readonly out?: string;
+}
 
 /** `index export`: an index as files for other programs. */
 export function registerExportVerb(index: Command): void {
   index
     .command("export")
-    .description("Write an index as Parquet files: one for each view of `index sql`, and one for each eight million activations.")
+    .description("Write an index as files for other programs: Parquet (one file for each view of `index sql`, and one for each eight million activations), or Neuronpedia's batches.")
     .argument("<index>", "indexes/{index} or its id")
+    .addOption(new Option("--format <format>", "format of the files").choices(["parquet", "neuronpedia"]).default("parquet"))
     .option("--out <folder>", "empty folder on the machine of the feature index; one below its data folder otherwise")
     .action(
-      run(async (context, given: string, { out }: { readonly out?: string }) => {
+      run(async (context, given: string, { format, out }: ExportOptions) => {
         const { signal } = context;
         const clients = connect(context.address);
         const uri = out === undefined ? "" : resolve(out);
-        const { operation } = await clients.featureIndex.exportParquet({ index: resourceName("indexes", given), uri }, { signal });
+        const request = { index: resourceName("indexes", given), uri };
+        const { operation } = await (format === "parquet" ? clients.featureIndex.exportParquet(request, { signal }) : clients.featureIndex.exportNeuronpedia(request, { signal }));
         const files = responseOf(await waitFor(clients, operation, "export", context), ExportedFilesSchema);
-        context.output.message(ExportedFilesSchema, files, () => formatFields([["folder", files.uri], ["files", files.fileNames.join(", ")], ["size", formatBytes(files.sizeBytes)]]));
+        context.output.message(ExportedFilesSchema, files, () => formatFields([["folder", files.uri], ["files", formatCount(files.fileNames.length)], ["size", formatBytes(files.sizeBytes)]]));
       }),
     );
 }
