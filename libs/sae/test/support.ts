@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openSafetensors } from "@mistral-sae/tensor";
 import { afterAll, expect } from "vitest";
-import type { SaeConfig, SaeWeights } from "../src/index.ts";
+import { rowNorms, type SaeConfig, type SaeWeights } from "../src/index.ts";
 
 /** Path of a fixture. */
 export function fixture(...parts: string[]): string {
@@ -81,14 +81,20 @@ const PLAIN: SaeConfig = {
 /** A small random SAE of any architecture. */
 export function randomSae(changes: Partial<SaeConfig> = {}, seed = 1): SaeWeights {
   const config = { ...PLAIN, ...changes };
-  const { dIn, dSae, architecture } = config;
+  const { dIn, dSae, dOut = dIn, architecture, skipConnection = false } = config;
   const gated = architecture === "gated";
+  // Matching pursuit encodes with its decoder, whose rows are unit vectors.
+  const pursues = architecture === "matching_pursuit";
+  const free = noise(dSae * dOut, seed + 2);
+  const norms = rowNorms(free, dOut);
+  const wDec = pursues ? free.map((value, i) => value / norms[Math.floor(i / dOut)]!) : free;
   return {
     config,
-    wEnc: noise(dSae * dIn, seed),
-    bEnc: gated ? new Float32Array(dSae) : noise(dSae, seed + 1),
-    wDec: noise(dSae * dIn, seed + 2),
-    bDec: noise(dIn, seed + 3),
+    wEnc: pursues ? wDec : noise(dSae * dIn, seed),
+    bEnc: gated || pursues ? new Float32Array(dSae) : noise(dSae, seed + 1),
+    wDec,
+    bDec: noise(dOut, seed + 3),
+    ...(skipConnection ? { wSkip: noise(dOut * dIn, seed + 8) } : {}),
     ...(architecture === "jumprelu" ? { threshold: noise(dSae, seed + 4).map((value) => Math.abs(value)) } : {}),
     ...(gated ? { gate: { bGate: noise(dSae, seed + 5), bMag: noise(dSae, seed + 6), rMag: noise(dSae, seed + 7) } } : {}),
   };

@@ -1,5 +1,6 @@
 import { topK } from "@mistral-sae/tensor";
-import { rowNorms, type SaeWeights } from "../formats/weights.ts";
+import { decoderNorms, type SaeWeights } from "../formats/weights.ts";
+import { matchingPursuit } from "./matching-pursuit.ts";
 
 /** Receives the features of one row that fire, in any order; at most `capacity` of them. */
 export interface Fired {
@@ -7,7 +8,7 @@ export interface Fired {
   readonly values: Float32Array;
 }
 
-/** Turns one row of pre-activations [d_sae] (which it may overwrite) into activations other than zero; returns how many. */
+/** Turns one row of pre-activations [d_sae] (which it may overwrite; of matching pursuit the encoder's input [d_in]) into activations other than zero; returns how many. */
 export type Activation = (pre: Float32Array, fired: Fired) => number;
 
 /** The activation of an SAE's architecture, and the most features of a row that it can let fire. */
@@ -21,7 +22,7 @@ export interface ActivationFn {
  *
  * standard: relu(p). topk: the k largest p, then relu. abstopk: the k largest |p|, sign kept. jumprelu: relu(p)·[p > threshold].
  * gated, with p = h·W_enc: [p + b_gate > 0]·relu(exp(r_mag)·p + b_mag). groupmax: the largest relu(p) of each of k groups of neighbours.
- * topk and abstopk first scale p by ‖W_dec[f]‖ where the configuration says so.
+ * matching_pursuit: see {@link matchingPursuit}. topk and abstopk first scale p by ‖W_dec[f]‖ where the configuration says so.
  */
 export function activationOf(sae: SaeWeights): ActivationFn {
   const { architecture, dSae, k } = sae.config;
@@ -34,6 +35,8 @@ export function activationOf(sae: SaeWeights): ActivationFn {
       return { capacity: k!, apply: groupMax(k!, dSae / k!) };
     case "jumprelu":
       return { capacity: dSae, apply: jumpRelu(sae.threshold!) };
+    case "matching_pursuit":
+      return matchingPursuit(sae);
     case "gated":
       return { capacity: dSae, apply: gated(sae) };
     default:
@@ -42,7 +45,7 @@ export function activationOf(sae: SaeWeights): ActivationFn {
 }
 
 function scalesOf(sae: SaeWeights): Float32Array | undefined {
-  return sae.config.rescaleActsByDecoderNorm ? rowNorms(sae.wDec, sae.config.dIn) : undefined;
+  return sae.config.rescaleActsByDecoderNorm ? decoderNorms(sae) : undefined;
 }
 
 function scale(pre: Float32Array, factors: Float32Array | undefined): void {

@@ -1,5 +1,6 @@
 import { InputError, rowBounds, type SparseRows } from "@mistral-sae/tensor";
-import { rowNorms, type SaeWeights } from "../formats/weights.ts";
+import { outputWidth } from "../formats/config.ts";
+import { decoderNorms, type SaeWeights } from "../formats/weights.ts";
 import { type ActivationFn, activationOf, type Fired } from "./activate.ts";
 import { CodeBuilder } from "./code-builder.ts";
 import { denormalizeRows, newRowStats, normalizeRows, type RowStats } from "./normalize.ts";
@@ -25,15 +26,21 @@ export class SaeCodec {
   readonly #pre: Float32Array;
   readonly #fired: Fired;
   readonly #decoderScale: Float32Array | undefined;
+  readonly #outputBias: Float32Array;
+  readonly #pursues: boolean;
+  #noBias: Float32Array | undefined;
 
   constructor(sae: SaeWeights) {
-    const { dIn, dSae, rescaleActsByDecoderNorm } = sae.config;
+    const { dIn, dSae, rescaleActsByDecoderNorm, architecture, applyBDecToInput } = sae.config;
     this.sae = sae;
+    this.#pursues = architecture === "matching_pursuit";
+    // SAELens' tied SAE: b_dec comes back only where it was subtracted.
+    this.#outputBias = this.#pursues && !applyBDecToInput ? new Float32Array(dIn) : sae.bDec;
     this.#activation = activationOf(sae);
     this.#rows = new Float32Array(BLOCK_ROWS * dIn);
-    this.#pre = new Float32Array(BLOCK_ROWS * dSae);
+    this.#pre = new Float32Array(this.#pursues ? 0 : BLOCK_ROWS * dSae);
     this.#fired = { indices: new Uint32Array(this.#activation.capacity), values: new Float32Array(this.#activation.capacity) };
-    this.#decoderScale = rescaleActsByDecoderNorm ? rowNorms(sae.wDec, dIn).map((norm) => 1 / norm) : undefined;
+    this.#decoderScale = rescaleActsByDecoderNorm ? decoderNorms(sae).map((norm) => 1 / norm) : undefined;
   }
 
   /**
@@ -49,25 +56,29 @@ export class SaeCodec {
 
   /**
    * Activations other than zero of every row of `x` [n, d_in], descending within a row.
-   * Throws InputError when `x` is not whole rows or holds a value that is not finite; it counts rows from `firstRow`.
+   * Throws InputError when `x` is not whole rows or holds a value that is not finite; it counts rows from `firstRow`. With a skip
+   * connection the result keeps a view of `x`.
    */
   encodeRows(x: Float32Array, firstRow = 0): EncodedRows {
-    const { dIn, dSae, k } = this.sae.config;
+    const { dIn, dSae, dOut, k } = this.sae.config;
     const rows = this.#countRows(x, firstRow);
     const codes = new CodeBuilder(rows, Math.min(this.#activation.capacity, 256));
     const stats = newRowStats(rows);
+    // A transcoder's output is not in the space of its input: its normalisation is not undone.
+    const inputStats = dOut === undefined ? stats : newRowStats(rows);
     for (let start = 0; start < rows; start += BLOCK_ROWS) {
       const end = Math.min(rows, start + BLOCK_ROWS);
       const block = this.#rows.subarray(0, (end - start) * dIn);
-      this.prepare(x.subarray(start * dIn, end * dIn), block, { scale: stats.scale.subarray(start, end), shift: stats.shift.subarray(start, end) });
-      const pre = this.#pre.subarray(0, (end - start) * dSae);
-      project(block, this.sae.wEnc, this.sae.bEnc, dIn, pre);
+      this.prepare(x.subarray(start * dIn, end * dIn), block, { scale: inputStats.scale.subarray(start, end), shift: inputStats.shift.subarray(start, end) });
+      const width = this.#pursues ? dIn : dSae;
+      const pre = this.#pursues ? block : this.#pre.subarray(0, (end - start) * dSae);
+      if (!this.#pursues) project(block, this.sae.wEnc, this.sae.bEnc, dIn, pre);
       for (let row = 0; row < end - start; row++) {
-        const count = this.#activation.apply(pre.subarray(row * dSae, (row + 1) * dSae), this.#fired);
+        const count = this.#activation.apply(pre.subarray(row * width, (row + 1) * width), this.#fired);
         codes.append(this.#fired, count);
       }
     }
-    return { nTokens: rows, k: k ?? 0, dSae, stats, ...codes.finish() };
+    return { nTokens: rows, k: k ?? 0, dSae, stats: this.sae.wSkip === undefined ? stats : { ...stats, input: x }, ...codes.finish() };
   }
 
   /** Activations of every row as a dense [n, d_sae] matrix. */
@@ -76,37 +87,50 @@ export class SaeCodec {
   }
 
   /**
-   * Reconstructions [n, d_in] of codes. `stats` are those of the rows that were encoded; without them the result stays in the
-   * SAE's normalised space (the same, where it normalises nothing).
+   * Reconstructions [n, d_out] of codes. `stats` are those of the rows that were encoded; without them the result stays in the
+   * SAE's normalised space (the same, where it normalises nothing) and without its skip term, as of SAELens' `decode`.
    */
-  decodeRows(codes: SparseRows, stats?: RowStats, target = new Float32Array(codes.nTokens * this.sae.config.dIn)): Float32Array {
-    const { dIn, dSae } = this.sae.config;
-    const { wDec, bDec } = this.sae;
+  decodeRows(codes: SparseRows, stats?: RowStats, target = new Float32Array(codes.nTokens * outputWidth(this.sae.config))): Float32Array {
+    const { dSae } = this.sae.config;
+    const dOut = outputWidth(this.sae.config);
+    const { wDec } = this.sae;
     if (codes.dSae !== dSae) throw new InputError("the codes are of another SAE", { field: "d_sae", got: codes.dSae, wanted: dSae });
     for (let row = 0; row < codes.nTokens; row++) {
-      const out = target.subarray(row * dIn, (row + 1) * dIn);
-      out.set(bDec);
+      const out = target.subarray(row * dOut, (row + 1) * dOut);
+      out.set(this.#outputBias);
       const [start, end] = rowBounds(codes, row);
       for (let pair = start; pair < end; pair++) {
         const feature = codes.indices[pair]!;
         const value = codes.values[pair]! * (this.#decoderScale?.[feature] ?? 1);
-        const at = feature * dIn;
-        for (let j = 0; j < dIn; j++) out[j]! += value * wDec[at + j]!;
+        const at = feature * dOut;
+        for (let j = 0; j < dOut; j++) out[j]! += value * wDec[at + j]!;
       }
     }
-    if (stats !== undefined) denormalizeRows(target, dIn, stats);
+    if (stats !== undefined) denormalizeRows(target, dOut, stats);
+    if (stats?.input !== undefined) this.#addSkip(stats.input, target);
     return target;
   }
 
-  /** decode(encode(x)), [n, d_in]. */
+  /** target += x · W_skipᵀ. */
+  #addSkip(x: Float32Array, target: Float32Array): void {
+    const { wSkip, config } = this.sae;
+    if (wSkip === undefined) return;
+    const dOut = outputWidth(config);
+    this.#noBias ??= new Float32Array(dOut);
+    const skip = new Float32Array(target.length);
+    project(x, wSkip, this.#noBias, config.dIn, skip);
+    for (let i = 0; i < target.length; i++) target[i]! += skip[i]!;
+  }
+
+  /** What the SAE makes of rows: decode(encode(x)) with the skip term, [n, d_out]. */
   reconstruct(x: Float32Array): Float32Array {
     const codes = this.encodeRows(x);
     return this.decodeRows(codes, codes.stats);
   }
 
-  /** What the SAE leaves unexplained of `x`: x - decode(encode(x)), [n, d_in]. */
-  errorTerm(x: Float32Array): Float32Array {
-    return this.reconstruct(x).map((value, i) => x[i]! - value);
+  /** What the SAE leaves unexplained of the rows it is to write, [n, d_out]: those of `x`, or for a transcoder `y`. */
+  errorTerm(x: Float32Array, y: Float32Array = x): Float32Array {
+    return this.reconstruct(x).map((value, i) => y[i]! - value);
   }
 
   #countRows(x: Float32Array, firstRow: number): number {

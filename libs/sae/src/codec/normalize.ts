@@ -1,9 +1,11 @@
 import type { Normalization } from "../formats/config.ts";
 
-/** What undoes the normalisation of each row: x = normalised × scale + shift. */
+/** What a reconstruction needs of each row: output = decoded × scale + shift, which undoes the normalisation, plus the skip term. */
 export interface RowStats {
   readonly scale: Float32Array;
   readonly shift: Float32Array;
+  /** The raw rows [n, d_in] that were encoded, for a skip connection: a view of the caller's. */
+  readonly input?: Float32Array | undefined;
 }
 
 export function newRowStats(rows: number): RowStats {

@@ -1,5 +1,5 @@
 import { InputError } from "@mistral-sae/tensor";
-import type { SaeConfig } from "./config.ts";
+import { outputWidth, selectsByK, type SaeConfig } from "./config.ts";
 import { decoderNorms, type SaeWeights } from "./weights.ts";
 
 // The least norm that SAELens divides by.
@@ -14,17 +14,16 @@ const LEAST_NORM = 1e-8;
  */
 export function foldDecoderNorms(sae: SaeWeights): SaeWeights {
   const { architecture, rescaleActsByDecoderNorm, dIn } = sae.config;
-  const selects = architecture === "topk" || architecture === "abstopk" || architecture === "groupmax";
-  if (selects && !rescaleActsByDecoderNorm) {
+  if (architecture === "matching_pursuit" || (selectsByK(architecture) && !rescaleActsByDecoderNorm)) {
     throw new InputError("folding decoder norms would change which features are selected", { field: "rescale_acts_by_decoder_norm", got: false, wanted: true });
   }
   const norms = decoderNorms(sae).map((norm) => Math.max(norm, LEAST_NORM));
   return {
+    ...sae,
     config: { ...sae.config, rescaleActsByDecoderNorm: false },
     wEnc: scaleRows(sae.wEnc, dIn, (row) => norms[row]!),
     bEnc: times(sae.bEnc, norms),
-    wDec: scaleRows(sae.wDec, dIn, (row) => 1 / norms[row]!),
-    bDec: sae.bDec,
+    wDec: scaleRows(sae.wDec, outputWidth(sae.config), (row) => 1 / norms[row]!),
     ...(sae.threshold === undefined ? {} : { threshold: times(sae.threshold, norms) }),
     ...(sae.gate === undefined ? {} : { gate: { bGate: times(sae.gate.bGate, norms), bMag: times(sae.gate.bMag, norms), rMag: sae.gate.rMag } }),
   };
@@ -32,12 +31,17 @@ export function foldDecoderNorms(sae: SaeWeights): SaeWeights {
 
 /**
  * The SAE for raw rows x, given one trained on s·x (SAELens' expected_average_only_in): W_enc *= s, W_dec /= s, b_dec /= s.
- * Thresholds and encoder biases keep their value: they act on pre-activations, which do not change.
+ * Thresholds and encoder biases keep their value: they act on pre-activations, which do not change. Of a transcoder s scales both its
+ * sides, so W_skip stays too. Matching pursuit keeps its one matrix, so that activations scale
+ * with the input, and its threshold, a length of rows, is divided by s.
  */
 export function foldInputScale(sae: SaeWeights, scale: number): SaeWeights {
   if (!Number.isFinite(scale) || scale <= 0) throw new InputError("the input scale is not a positive number", { field: "scaling_factor", got: scale, wanted: "a positive number" });
+  const { matchingPursuit } = sae.config;
   const config: SaeConfig = { ...sae.config, normalizeActivations: "none" };
-  return { ...sae, config, wEnc: sae.wEnc.map((w) => w * scale), wDec: sae.wDec.map((w) => w / scale), bDec: sae.bDec.map((b) => b / scale) };
+  const bDec = sae.bDec.map((b) => b / scale);
+  if (matchingPursuit !== undefined) return { ...sae, bDec, config: { ...config, matchingPursuit: { ...matchingPursuit, residualThreshold: matchingPursuit.residualThreshold / scale } } };
+  return { ...sae, config, wEnc: sae.wEnc.map((w) => w * scale), wDec: sae.wDec.map((w) => w / scale), bDec };
 }
 
 /** An affine whitening z = (x - mean)·matrix and its inverse; matrices row-major [d_in, d_in]. */
@@ -54,7 +58,9 @@ export interface Whitening {
  * Decoder norms that take part in the selection must be folded first.
  */
 export function foldWhitening(sae: SaeWeights, { mean, matrix, inverseMatrix }: Whitening): SaeWeights {
-  const { dIn, dSae, applyBDecToInput, rescaleActsByDecoderNorm } = sae.config;
+  const { architecture, dIn, dOut, dSae, applyBDecToInput, rescaleActsByDecoderNorm } = sae.config;
+  if (architecture === "matching_pursuit") throw new InputError("matching pursuit encodes with its decoder, so a whitening cannot be folded", { field: "normalize_activations", got: "covariance_whitening", wanted: "another normalisation" });
+  if (dOut !== undefined) throw new InputError("the whitening of a transcoder's input says nothing of its output", { field: "normalize_activations", got: "covariance_whitening", wanted: "an SAE that writes what it reads" });
   if (rescaleActsByDecoderNorm) throw new InputError("fold the decoder norms before the whitening", { field: "rescale_acts_by_decoder_norm", got: true, wanted: false });
   const wEnc = new Float32Array(dSae * dIn);
   const wDec = new Float32Array(dSae * dIn);

@@ -7,13 +7,14 @@ const ROWS = 71;
 
 /** Activations and reconstruction of one row by the formulas alone, in f64. */
 function byDefinition(sae: SaeWeights, row: number[]): { acts: number[]; reconstruction: number[] } {
-  const { dIn, dSae, k, architecture, applyBDecToInput, normalizeActivations, rescaleActsByDecoderNorm } = sae.config;
+  const { dIn, dSae, dOut, k, architecture, applyBDecToInput, normalizeActivations, rescaleActsByDecoderNorm } = sae.config;
+  const width = dOut ?? dIn;
   const mean = normalizeActivations === "layer_norm" ? row.reduce((sum, value) => sum + value, 0) / dIn : 0;
   const std = Math.sqrt(row.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (dIn - 1));
   const unscale = normalizeActivations === "layer_norm" ? std : normalizeActivations === "constant_norm_rescale" ? Math.hypot(...row) / Math.sqrt(dIn) : 1;
   const divisor = normalizeActivations === "layer_norm" ? std + 1e-5 : unscale;
   const h = row.map((value, i) => (value - mean) / divisor - (applyBDecToInput ? sae.bDec[i]! : 0));
-  const norm = (f: number): number => Math.hypot(...sae.wDec.subarray(f * dIn, (f + 1) * dIn));
+  const norm = (f: number): number => Math.hypot(...sae.wDec.subarray(f * width, (f + 1) * width));
   const pre = Array.from({ length: dSae }, (_, f) => h.reduce((sum, value, i) => sum + value * sae.wEnc[f * dIn + i]!, 0) + sae.bEnc[f]!);
   const rated = pre.map((value, f) => (rescaleActsByDecoderNorm ? value * norm(f) : value));
   const largest = (values: number[]): Set<number> => new Set([...values.keys()].sort((a, b) => values[b]! - values[a]!).slice(0, k));
@@ -29,10 +30,35 @@ function byDefinition(sae: SaeWeights, row: number[]): { acts: number[]; reconst
       const group = pre.slice(f - (f % size), f - (f % size) + size);
       return value === Math.max(...group) ? relu(value) : 0;
     }),
+    matching_pursuit: () => pursue(sae, h),
   };
   const acts = kinds[architecture]();
-  const reconstruction = row.map((_, i) => (acts.reduce((sum, act, f) => sum + (act / (rescaleActsByDecoderNorm ? norm(f) : 1)) * sae.wDec[f * dIn + i]!, 0) + sae.bDec[i]!) * unscale + mean);
+  const [scale, shift] = dOut === undefined ? [unscale, mean] : [1, 0];
+  const bias = architecture === "matching_pursuit" && !applyBDecToInput ? () => 0 : (i: number) => sae.bDec[i]!;
+  const reconstruction = Array.from({ length: width }, (_, i) => {
+    const decoded = acts.reduce((sum, act, f) => sum + (act / (rescaleActsByDecoderNorm ? norm(f) : 1)) * sae.wDec[f * width + i]!, 0) + bias(i);
+    const skip = row.reduce((sum, value, j) => sum + value * (sae.wSkip?.[i * dIn + j] ?? 0), 0);
+    return decoded * scale + shift + skip;
+  });
   return { acts, reconstruction };
+}
+
+/** Matching pursuit by its definition: the feature that points best to the residual, again and again. */
+function pursue({ wDec, config: { dIn, dSae, matchingPursuit } }: SaeWeights, h: readonly number[]): number[] {
+  const { residualThreshold, stopOnDuplicateSupport, maxIterations = dIn } = matchingPursuit!;
+  const acts = new Array<number>(dSae).fill(0);
+  let residual = [...h];
+  for (let step = 0; step < maxIterations; step++) {
+    const products = acts.map((_, f) => residual.reduce((sum, value, i) => sum + value * wDec[f * dIn + i]!, 0));
+    const best = products.indexOf(Math.max(...products));
+    const value = Math.max(0, products[best]!);
+    const before = acts.map((act) => act !== 0);
+    acts[best]! += value;
+    residual = residual.map((left, i) => left - value * wDec[best * dIn + i]!);
+    if (stopOnDuplicateSupport && acts.every((act, f) => (act !== 0) === before[f])) break;
+    if (residualThreshold > 0 && Math.hypot(...residual) < residualThreshold) break;
+  }
+  return acts;
 }
 
 const CONFIGS: Partial<SaeConfig>[] = [];
@@ -43,6 +69,19 @@ for (const normalizeActivations of ["none", "layer_norm", "constant_norm_rescale
       for (const rescaleActsByDecoderNorm of byK ? [true, false] : [false]) {
         CONFIGS.push({ architecture, normalizeActivations, applyBDecToInput, rescaleActsByDecoderNorm, dIn: 13, dSae: 35, ...(byK || architecture === "groupmax" ? { k: 5 } : {}) });
       }
+    }
+  }
+}
+
+for (const normalizeActivations of ["none", "layer_norm"] as const) {
+  for (const skipConnection of [true, false]) {
+    for (const architecture of ["standard", "topk", "jumprelu", "groupmax"] as const) {
+      CONFIGS.push({ architecture, normalizeActivations, applyBDecToInput: false, skipConnection, dIn: 13, dOut: 9, dSae: 35, ...(architecture === "topk" || architecture === "groupmax" ? { k: 5 } : {}) });
+    }
+    for (const applyBDecToInput of [true, false]) {
+      CONFIGS.push({ architecture: "topk", k: 5, normalizeActivations, applyBDecToInput, skipConnection, dIn: 13, dSae: 35 });
+      const matchingPursuit = skipConnection ? { residualThreshold: 2, stopOnDuplicateSupport: false, maxIterations: 6 } : { residualThreshold: 0, stopOnDuplicateSupport: true };
+      CONFIGS.push({ architecture: "matching_pursuit", matchingPursuit, normalizeActivations, applyBDecToInput, dIn: 13, dSae: 35 });
     }
   }
 }

@@ -1,7 +1,7 @@
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { atomicWriteFile, bytesFromF32, type FloatDType, InputError, type StreamedTensor, writeSafetensors } from "@mistral-sae/tensor";
-import type { SaeConfig, WeightDType } from "../config.ts";
+import { outputWidth, type SaeConfig, type WeightDType } from "../config.ts";
 import { transposedPieces } from "../tensors.ts";
 import { requireSound, type SaeWeights } from "../weights.ts";
 import { CFG_FILE, WEIGHTS_FILE } from "./read.ts";
@@ -27,9 +27,7 @@ export interface WrittenSae {
 export async function writeSae(folder: string, sae: SaeWeights): Promise<WrittenSae> {
   requireSound(sae);
   const { config } = sae;
-  if (config.architecture === "groupmax") {
-    throw new InputError("SAELens has no groupmax architecture: the SAE cannot be written in its form", { field: "architecture", got: "groupmax", wanted: "standard, topk, abstopk, jumprelu or gated" });
-  }
+  if (saelensName(config) === undefined) throw notSaelens(config);
   const dtype = TENSOR_TYPE[config.dtype];
   const cfgJson = JSON.stringify(cfgOf(config));
   // An old configuration beside new weights would describe a file that it does not belong to.
@@ -42,6 +40,7 @@ export async function writeSae(folder: string, sae: SaeWeights): Promise<Written
 /** The cfg.json of SAELens 6, as an object. */
 export function cfgOf(config: SaeConfig): Record<string, unknown> {
   const byK = config.architecture === "topk" || config.architecture === "abstopk";
+  const { matchingPursuit } = config;
   const version = config.metadata["sae_lens_version"];
   const current = typeof version === "string" && Number.parseInt(version, 10) >= 6;
   return {
@@ -54,18 +53,46 @@ export function cfgOf(config: SaeConfig): Record<string, unknown> {
     reshape_activations: config.reshapeActivations,
     metadata: { ...config.metadata, sae_lens_version: current ? version : SAELENS_VERSION },
     ...(byK ? { k: config.k, rescale_acts_by_decoder_norm: config.rescaleActsByDecoderNorm } : {}),
-    architecture: config.architecture,
+    ...(matchingPursuit === undefined
+      ? {}
+      : {
+          residual_threshold: matchingPursuit.residualThreshold,
+          max_iterations: matchingPursuit.maxIterations ?? null,
+          stop_on_duplicate_support: matchingPursuit.stopOnDuplicateSupport,
+        }),
+    ...(config.dOut === undefined ? {} : { d_out: config.dOut }),
+    architecture: saelensName(config) ?? config.architecture,
   };
 }
 
+/** SAELens' name for the architecture; undefined where it has none. */
+export function saelensName({ architecture, dOut, skipConnection = false }: SaeConfig): string | undefined {
+  if (dOut === undefined) return architecture === "groupmax" || skipConnection ? undefined : architecture;
+  const skip = skipConnection ? "skip_" : "";
+  if (architecture === "standard") return `${skip}transcoder`;
+  return architecture === "jumprelu" ? `jumprelu_${skip}transcoder` : undefined;
+}
+
+function notSaelens({ architecture, dOut, skipConnection = false }: SaeConfig): InputError {
+  const kind = dOut === undefined ? (skipConnection ? "autoencoder with a skip connection" : "SAE") : "transcoder";
+  const got = dOut === undefined && !skipConnection ? architecture : `${architecture} ${kind}`;
+  return new InputError(`SAELens has no ${architecture} ${kind}: it cannot be written in its form`, {
+    field: "architecture",
+    got,
+    wanted: "standard, topk, abstopk, jumprelu, gated or matching_pursuit, or a transcoder that is standard or jumprelu; the sparsify form holds topk and groupmax of both kinds",
+  });
+}
+
 function tensorsOf(sae: SaeWeights, dtype: FloatDType): Record<string, StreamedTensor> {
-  const { dIn, dSae } = sae.config;
+  const { dIn, dSae, architecture } = sae.config;
+  const dOut = outputWidth(sae.config);
   const plain = (values: Float32Array, shape: readonly number[]): StreamedTensor => ({ dtype, shape, chunks: pieces(values, dtype) });
-  const encoder: StreamedTensor = { dtype, shape: [dIn, dSae], chunks: encode(transposedPieces(sae.wEnc, dSae, dIn), dtype) };
+  const decoder = { W_dec: plain(sae.wDec, [dSae, dOut]), b_dec: plain(sae.bDec, [dOut]) };
+  if (architecture === "matching_pursuit") return decoder;
   return {
-    W_enc: encoder,
-    W_dec: plain(sae.wDec, [dSae, dIn]),
-    b_dec: plain(sae.bDec, [dIn]),
+    W_enc: { dtype, shape: [dIn, dSae], chunks: encode(transposedPieces(sae.wEnc, dSae, dIn), dtype) },
+    ...decoder,
+    ...(sae.wSkip === undefined ? {} : { W_skip: plain(sae.wSkip, [dOut, dIn]) }),
     ...(sae.gate === undefined
       ? { b_enc: plain(sae.bEnc, [dSae]) }
       : { b_gate: plain(sae.gate.bGate, [dSae]), b_mag: plain(sae.gate.bMag, [dSae]), r_mag: plain(sae.gate.rMag, [dSae]) }),
