@@ -51,6 +51,8 @@ export interface JobDefinition<Input extends DescMessage, Output extends DescMes
   readonly output: Output;
   /** Shards of an operation that run at a time; default 1. */
   readonly shardsInParallel?: number;
+  /** False for work that another operation, which holds a slot, starts and counts; default true. */
+  readonly takesSlot?: boolean;
   plan(input: MessageShape<Input>, ctx: JobContext<MessageShape<Input>>): Promise<readonly Shard[]>;
   run(shard: Shard, ctx: JobContext<MessageShape<Input>>): Promise<Result>;
   /** Results come in the order of the plan. */
@@ -67,6 +69,7 @@ export interface Job {
   readonly input: DescMessage;
   readonly output: DescMessage;
   readonly shardsInParallel: number;
+  readonly takesSlot: boolean;
   plan(ctx: JobContext): Promise<readonly unknown[]>;
   run(shard: unknown, ctx: JobContext): Promise<unknown>;
   reduce(results: readonly unknown[], ctx: JobContext): Promise<Message>;
@@ -78,7 +81,7 @@ const kindPattern = /^[a-z][a-z0-9-]{0,40}$/;
 export function defineJob<Input extends DescMessage, Output extends DescMessage, Shard, Result>(
   definition: JobDefinition<Input, Output, Shard, Result>,
 ): Job {
-  const { kind, shardsInParallel = 1 } = definition;
+  const { kind, shardsInParallel = 1, takesSlot = true } = definition;
   if (!kindPattern.test(kind)) throw new Error(`job kind "${kind}": want ${kindPattern.source}`);
   if (!Number.isInteger(shardsInParallel) || shardsInParallel < 1) {
     throw new Error(`job "${kind}": shardsInParallel is ${shardsInParallel}, want a whole number of at least 1`);
@@ -87,6 +90,7 @@ export function defineJob<Input extends DescMessage, Output extends DescMessage,
   return {
     kind,
     shardsInParallel,
+    takesSlot,
     input: definition.input,
     output: definition.output,
     plan: async (ctx) => await definition.plan((ctx as Ctx).input, ctx as Ctx),

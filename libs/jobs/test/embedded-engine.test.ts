@@ -208,6 +208,28 @@ describe("starting", () => {
     expect(engine.get(first.name).state).toBe(OperationState.SUCCEEDED);
   });
 
+  test("an operation that starts others holds the slot for them, also when all of them are recovered", async () => {
+    const path = join(folder, "jobs.sqlite");
+    const inner = { ...countingJob(join(folder, "log"), 2, 20), takesSlot: false };
+    const openEngine = async (): Promise<JobEngine> => {
+      const outer = scriptedJob(async (ctx) => {
+        if (ctx.state.get("child") === undefined) ctx.state.set("child", engine.start("count", text("7")).name);
+        const child = await engine.wait(String(ctx.state.get("child")), { signal: ctx.signal });
+        return output(child);
+      });
+      const engine = await JobEngine.open({ service: "testing", path, definitions: [outer, inner], operationsInParallel: 1 });
+      open.push(engine);
+      return engine;
+    };
+    const first = await openEngine();
+    const { name } = first.start("scripted", text(""));
+    await expect.poll(() => first.list({ kinds: ["count"] }).operations.length).toBe(1);
+    await first.close();
+    const second = await openEngine();
+    second.recover();
+    expect(output(await second.wait(name))).toContain("7 2");
+  });
+
   test("a second engine on the same ledger is refused while the first one lives", async () => {
     await engineWith();
     const { LedgerLock } = await import("../src/embedded/ledger-lock.ts");

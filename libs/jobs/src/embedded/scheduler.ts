@@ -25,9 +25,16 @@ export interface SchedulerOptions {
 
 /** An operation at work in this process. */
 interface Running {
+  readonly takesSlot: boolean;
   readonly abort: AbortController;
   readonly tracker: ProgressTracker;
   readonly settled: Promise<void>;
+}
+
+/** An operation that waits for its turn. */
+interface Queued {
+  readonly seq: number;
+  readonly takesSlot: boolean;
 }
 
 /** How often running progress goes to the disk. */
@@ -37,7 +44,7 @@ const saveProgressEveryMs = 1000;
 export class Scheduler {
   readonly #options: SchedulerOptions;
   readonly #ledger: Ledger;
-  readonly #queue: number[] = [];
+  readonly #queue: Queued[] = [];
   readonly #running = new Map<number, Running>();
   #closing = false;
 
@@ -48,7 +55,7 @@ export class Scheduler {
 
   /** Whether the operation is queued or running here. */
   has(seq: number): boolean {
-    return this.#running.has(seq) || this.#queue.includes(seq);
+    return this.#running.has(seq) || this.#queue.some((queued) => queued.seq === seq);
   }
 
   /** Progress of an operation: live while it runs here, else what the ledger has. */
@@ -57,7 +64,8 @@ export class Scheduler {
   }
 
   enqueue(seq: number): void {
-    this.#queue.push(seq);
+    const kind = this.#ledger.bySeq(seq)?.kind ?? "";
+    this.#queue.push({ seq, takesSlot: this.#options.jobs.get(kind)?.takesSlot ?? true });
     this.#fillSlots();
   }
 
@@ -69,7 +77,7 @@ export class Scheduler {
       running.abort.abort(cancelled("the operation was stopped"));
       return;
     }
-    const at = this.#queue.indexOf(row.seq);
+    const at = this.#queue.findIndex(({ seq }) => seq === row.seq);
     if (at >= 0) this.#queue.splice(at, 1);
     this.finishStopped({ ...row, stop });
   }
@@ -103,24 +111,36 @@ export class Scheduler {
     timer.abort();
   }
 
+  /** Starts what the queue holds, in its order, as far as slots are free; what takes none starts at once. */
   #fillSlots(): void {
-    while (this.#running.size < this.#options.slots && !this.#closing) {
-      const seq = this.#queue.shift();
-      if (seq === undefined) return;
-      this.#ledger.begin(seq);
-      const row = this.#ledger.bySeq(seq);
-      if (row === undefined) continue;
-      const abort = new AbortController();
-      const tracker = savedTracker(row);
-      const { promise: settled, resolve } = Promise.withResolvers<void>();
-      this.#running.set(seq, { abort, tracker, settled });
-      void this.#work(row, abort.signal, tracker).then(() => {
-        this.#running.delete(seq);
-        this.#options.changed(this.#name(row));
-        resolve();
-        this.#fillSlots();
-      });
+    for (const queued of [...this.#queue]) {
+      if (this.#closing) return;
+      if (queued.takesSlot && this.#slotsTaken() >= this.#options.slots) continue;
+      this.#queue.splice(this.#queue.indexOf(queued), 1);
+      this.#begin(queued);
     }
+  }
+
+  #slotsTaken(): number {
+    let taken = 0;
+    for (const running of this.#running.values()) if (running.takesSlot) taken += 1;
+    return taken;
+  }
+
+  #begin({ seq, takesSlot }: Queued): void {
+    this.#ledger.begin(seq);
+    const row = this.#ledger.bySeq(seq);
+    if (row === undefined) return;
+    const abort = new AbortController();
+    const tracker = savedTracker(row);
+    const { promise: settled, resolve } = Promise.withResolvers<void>();
+    this.#running.set(seq, { takesSlot, abort, tracker, settled });
+    void this.#work(row, abort.signal, tracker).then(() => {
+      this.#running.delete(seq);
+      this.#options.changed(this.#name(row));
+      resolve();
+      this.#fillSlots();
+    });
   }
 
   async #work(row: LedgerRow, signal: AbortSignal, tracker: ProgressTracker): Promise<void> {
