@@ -26,7 +26,7 @@ const REQUESTS_IN_FLIGHT = 2;
 
 /** Tokenises documents in their order, some requests ahead, and cuts them into windows. @throws InputError on a document that no request takes. */
 export async function* tokenWindows(documents: AsyncIterable<Document>, peer: InferencePeer, options: WindowOptions): AsyncIterable<TokenizedDocument> {
-  const replies = inFlight(batches(documents), REQUESTS_IN_FLIGHT, async (batch) => ({ batch, tokens: await peer.tokenize(batch.map((document) => document.text)) }));
+  const replies = inFlight(documentBatches(documents), REQUESTS_IN_FLIGHT, async (batch) => ({ batch, tokens: await peer.tokenize(batch.map((document) => document.text)) }));
   for await (const { batch, tokens } of replies) {
     for (const [at, document] of batch.entries()) {
       const own = tokens[at];
@@ -55,7 +55,8 @@ export function windowsOfDocument(docId: number, tokens: Tokens, { contextSize, 
   return windows;
 }
 
-async function* batches(documents: AsyncIterable<Document>): AsyncIterable<Document[]> {
+/** Documents in batches of one Tokenize request each. @throws InputError on a document that no request takes. */
+export async function* documentBatches(documents: AsyncIterable<Document>): AsyncIterable<Document[]> {
   let batch: Document[] = [];
   let bytes = 0;
   for await (const document of documents) {

@@ -54,6 +54,14 @@ export class InferencePeer {
     return sequences.map(tokensOf);
   }
 
+  /** Token ids of texts, without BOS, with the string of each token. */
+  async tokenizeWithText(texts: readonly string[]): Promise<(Tokens & { readonly strTokens: readonly string[] })[]> {
+    const prompts = texts.map((value) => ({ prompt: { case: "text" as const, value }, prependBos: false }));
+    const { sequences } = await this.#ask((signal) => this.#client.tokenize({ model: this.model, prompts, withStrTokens: true }, { signal }));
+    if (sequences.length !== texts.length) throw shortReply("Tokenize", sequences.length, texts.length);
+    return sequences.map((sequence) => ({ ...tokensOf(sequence), strTokens: sequence.strTokens }));
+  }
+
   /** Runs sequences once and hands over every row of each at each hook, in pieces. Rows may be handed over twice after a broken call. */
   async forward(hookNames: readonly string[], dtype: FloatDType, sequences: readonly Sequence[], take: (rows: PromptRows) => void): Promise<void> {
     const width = dtype === "F32" ? 4 : 2;
