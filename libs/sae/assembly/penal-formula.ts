@@ -1,13 +1,13 @@
 // The elementwise part of penalised architectures: one latent's activation, its derivative and its penalty.
 // Each thread has its own instance of these variables.
 
-const LP: i32 = 1;
+export const LP: i32 = 1;
 const STEP: i32 = 2;
 const TANH: i32 = 3;
 
 /** Numbers of the step, read by {@link beginStep}. */
-let gated: bool = false;
-let penalty: i32 = 0;
+export let gated: bool = false;
+export let penalty: i32 = 0;
 let weight: f32 = 0;
 let power: f32 = 1;
 let bandwidth: f32 = 0;
@@ -15,11 +15,11 @@ let tanhScale: f32 = 0;
 let steToInput: bool = false;
 
 /** The latent's parameters, set by {@link beginLatent}. */
-let threshold: f32 = 0;
+export let threshold: f32 = 0;
 let gateBias: f32 = 0;
 let magnitudeBias: f32 = 0;
 let magnitudeScale: f32 = 1;
-let norm: f32 = 0;
+export let norm: f32 = 0;
 /** A pre-activation above this matters: it is active, or close enough to the threshold to move it. */
 export let lowest: f32 = 0;
 
