@@ -13,6 +13,7 @@ import { CorpusStore } from "./corpus/store-corpus.ts";
 import { Vocabularies } from "./corpus/vocabulary.ts";
 import { corpusHandlers } from "./handlers/corpora.ts";
 import { exportParquetJob } from "./exchange/export-parquet.ts";
+import { exportDelphiJob } from "./exchange/delphi/export-delphi.ts";
 import { exportNeuronpediaJob } from "./exchange/neuronpedia/export-neuronpedia.ts";
 import { exchangeHandlers } from "./handlers/exchange.ts";
 import { explanationHandlers } from "./handlers/explanations.ts";
@@ -97,7 +98,7 @@ async function assemble(config: FeatureIndexConfig, server: ClickHouseServer, cl
     chunksInFlight: config.chunksInFlight,
   });
   const pages = new FeaturePages({ clickhouse, vocabularies, peers });
-  const engine = await JobEngine.open({ service: "feature-index", path: join(config.data, "jobs.sqlite"), definitions: [job, exportParquetJob({ clickhouse, catalogue }), exportNeuronpediaJob({ catalogue, pages })] });
+  const engine = await JobEngine.open({ service: "feature-index", path: join(config.data, "jobs.sqlite"), definitions: [job, exportParquetJob({ clickhouse, catalogue }), exportNeuronpediaJob({ catalogue, pages }), exportDelphiJob({ clickhouse, catalogue })] });
   const parts: Parts = {
     clickhouse,
     catalogue,

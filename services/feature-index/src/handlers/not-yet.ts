@@ -5,8 +5,7 @@ type Names =
   | "ingestActivations"
   | "importNeuronpedia"
   | "importSaeDashboard"
-  | "importDelphiCache"
-  | "exportDelphiCache";
+  | "importDelphiCache";
 
 /** What the contract holds and this version does not do. */
 export function notYetHandlers(): Pick<Handlers<typeof FeatureIndexService>, Names> {
@@ -16,6 +15,5 @@ export function notYetHandlers(): Pick<Handlers<typeof FeatureIndexService>, Nam
     importNeuronpedia: refuse("reading Neuronpedia batches"),
     importSaeDashboard: refuse("reading SAEDashboard batches"),
     importDelphiCache: refuse("reading a Delphi cache"),
-    exportDelphiCache: refuse("writing a Delphi cache"),
   };
 }
