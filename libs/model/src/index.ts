@@ -15,6 +15,7 @@ export type * from "./client/open-options.ts";
 export { type ModelConfig, readModelConfig } from "./config/model-config.ts";
 export { describeModel } from "./graph/describe-model.ts";
 export { type ExecutionProvider, executionProviders, type ModelSource, readModelSource } from "./graph/model-source.ts";
+export { requireProvider } from "./runtime/provider.ts";
 export { hookTable, residualPoint } from "./hooks/hook-name.ts";
 export { checkSampling } from "./sampling/sampler.ts";
 export { bitsOf, type Quantisation, type QuantisedPrecision } from "./quantisation/format.ts";

@@ -7,6 +7,7 @@ import { updateWeights } from "./optimise.ts";
 import { Arg, InputMode } from "./phases.ts";
 import { learningRate } from "./schedule.ts";
 import { seedGradients } from "./seed-step.ts";
+import type { StepEngine } from "./step-engine.ts";
 import { type StepContext, sumThreadRows } from "./step-context.ts";
 import type { TrainerMemory } from "./trainer-memory.ts";
 import type { TrainerMetrics } from "./trainer-port.ts";
@@ -20,7 +21,8 @@ const inputModes: Readonly<Record<TrainedNormalization, number>> = {
 };
 
 /** Runs training steps on the calling thread and its kernel threads: dense products in onnxruntime, everything sparse in the kernels. */
-export class TrainingEngine implements AsyncDisposable {
+export class TrainingEngine implements StepEngine, AsyncDisposable {
+  readonly stepsPerRun = 1;
   readonly #context: StepContext;
 
   private constructor(context: StepContext) {
@@ -32,6 +34,12 @@ export class TrainingEngine implements AsyncDisposable {
     const { shared, layout } = memory;
     const team = await KernelTeam.start(layout, shared.memory, shared.module);
     return new TrainingEngine({ config, memory, team, encoder: await TrainerEncoder.create(layout, shared.memory) });
+  }
+
+  async steps(slots: readonly number[]): Promise<TrainerMetrics[]> {
+    const done: TrainerMetrics[] = [];
+    for (const slot of slots) done.push(await this.step(slot));
+    return done;
   }
 
   /** Trains on the rows in a batch slot. Throws NonFiniteError, before any weight changes, when loss or gradient are not finite. */

@@ -25,14 +25,21 @@ export interface Gradients {
   readonly squares: number;
 }
 
+/**
+ * How silence is counted: the counter of a latent that fired, what a silent one's grows by, and the value from which it is dead.
+ * seed_compat counts steps, the firing one too, and asks for more than deadSteps; gao counts rows and asks for the whole window.
+ */
+export function silenceRule({ deadSteps, deadFeatureWindowTokens, trainBatchSizeTokens }: ResolvedTrainerConfig): { readonly whenFired: number; readonly increment: number; readonly threshold: number } {
+  if (deadSteps !== undefined) return { whenFired: 1, increment: 1, threshold: Math.floor(deadSteps) + 1 };
+  return { whenFired: 0, increment: trainBatchSizeTokens, threshold: Math.ceil(deadFeatureWindowTokens) };
+}
+
 /** Counts which latents fired and how long the others have been silent. Lists the dead; returns their number and that of the entries. */
 export function countSilence({ config, memory, team }: StepContext): { readonly entries: number; readonly numDead: number } {
   const { at, h, batch, k } = memory.layout;
-  const { deadSteps } = config;
   new Uint8Array(memory.buffer, at.counts, h * 4).fill(0);
   const entries = team.kernels.countEntries(at.vals, at.idx, batch * k, at.counts);
-  // seed_compat counts steps, the firing one too, and asks for more than deadSteps; gao counts rows and asks for the whole window.
-  const [whenFired, increment, threshold] = deadSteps === undefined ? [0, batch, Math.ceil(config.deadFeatureWindowTokens)] : [1, 1, Math.floor(deadSteps) + 1];
+  const { whenFired, increment, threshold } = silenceRule(config);
   const numDead = team.kernels.ageLatents(at.counts, memory.sinceAt, memory.nextSinceAt, whenFired, increment, threshold, at.dead, h);
   return { entries, numDead };
 }

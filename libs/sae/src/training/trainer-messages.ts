@@ -1,12 +1,17 @@
 import { InputError } from "@mistral-sae/tensor";
 import type { ResolvedTrainerConfig } from "./config.ts";
+import type { LoopProvider } from "./loop/loop-trainer.ts";
 import type { TrainerInit } from "./initialise.ts";
 import { NonFiniteError } from "./non-finite-error.ts";
 import type { SharedTrainer } from "./trainer-memory.ts";
 import type { TrainerMetrics } from "./trainer-port.ts";
 
+/** What computes the steps: kernels and onnxruntime on the CPU, or onnxruntime alone, several steps in one run. */
+export type TrainerBackend = { readonly kind: "hybrid" } | { readonly kind: "loop"; readonly provider: LoopProvider };
+
 /** What the trainer's thread is started with. */
 export interface TrainerThreadData {
+  readonly backend: TrainerBackend;
   readonly config: ResolvedTrainerConfig;
   readonly init: TrainerInit;
 }

@@ -1,33 +1,56 @@
+import { setImmediate } from "node:timers/promises";
 import { parentPort, workerData } from "node:worker_threads";
 import { TrainingEngine } from "./engine.ts";
 import { initialise } from "./initialise.ts";
 import { compileKernels } from "./kernels.ts";
 import { planLayout } from "./layout.ts";
+import { LoopEngine } from "./loop/loop-engine.ts";
+import type { StepEngine } from "./step-engine.ts";
 import { failureOf, type TrainerReply, type TrainerRequest, type TrainerThreadData } from "./trainer-messages.ts";
 import { TrainerMemory } from "./trainer-memory.ts";
 
-const { config, init } = workerData as TrainerThreadData;
+const { config, init, backend } = workerData as TrainerThreadData;
 const port = parentPort!;
 const reply = (message: TrainerReply): void => port.postMessage(message);
 
 async function serve(): Promise<void> {
   const memory = TrainerMemory.allocate(planLayout(config), compileKernels());
   initialise(memory, config, init);
-  const engine = await TrainingEngine.start(config, memory);
-  const answer = async (request: TrainerRequest): Promise<void> => {
+  const engine: StepEngine = backend.kind === "loop" ? await LoopEngine.start(config, memory, backend.provider) : await TrainingEngine.start(config, memory);
+  const queue: TrainerRequest[] = [];
+  let working = false;
+
+  /** Runs the steps that wait at the head of the queue, as many at once as the engine takes. */
+  const runSteps = async (): Promise<void> => {
+    const most = engine.stepsPerRun;
+    const end = queue.findIndex(({ kind }) => kind !== "step");
+    const slots = queue.splice(0, Math.min(most, end < 0 ? queue.length : end)).flatMap((request) => (request.kind === "step" ? [request.slot] : []));
     try {
-      if (request.kind === "step") return reply({ kind: "stepped", metrics: await engine.step(request.slot) });
+      for (const done of await engine.steps(slots)) reply(done instanceof Error ? { kind: "failed", error: failureOf(done) } : { kind: "stepped", metrics: done });
+    } catch (error) {
+      for (const _ of slots) reply({ kind: "failed", error: failureOf(error) });
+    }
+  };
+  const work = async (): Promise<void> => {
+    if (working) return;
+    working = true;
+    // Requests that were posted together are seen together.
+    if (engine.stepsPerRun > 1) await setImmediate();
+    while (queue.length > 0) {
+      if (queue[0]!.kind === "step") {
+        await runSteps();
+        continue;
+      }
       await engine.close();
       reply({ kind: "closed" });
       port.close();
-    } catch (error) {
-      reply({ kind: "failed", error: failureOf(error) });
+      return;
     }
+    working = false;
   };
-  // Requests wait for each other: onnxruntime gives the thread back between its runs.
-  let last = Promise.resolve();
   port.on("message", (request: TrainerRequest) => {
-    last = last.then(() => answer(request));
+    queue.push(request);
+    void work();
   });
   reply({ kind: "ready", shared: memory.shared });
 }

@@ -1,6 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { type TrainerConfig } from "../../src/training/config.ts";
 import { HybridTrainer } from "../../src/training/hybrid-trainer.ts";
+import type { TrainerInit } from "../../src/training/initialise.ts";
+import { LoopTrainer } from "../../src/training/loop/loop-trainer.ts";
 import { learningRate } from "../../src/training/schedule.ts";
 import { largestDifference } from "../support.ts";
 import { mixtureRows } from "./data.ts";
@@ -21,13 +23,19 @@ const cases: readonly Case[] = [
   { name: "with rows that no vector divides, three threads, constant_norm_rescale", config: { dIn: 30, dSae: 301, k: 3, kAux: 7, auxLossCoefficient: 0.25, deadFeatureWindowTokens: 150, gradClipNorm: 0.02, normalizeActivations: "constant_norm_rescale", threads: 3 }, auxK: "some of the dead", clipped: true },
 ];
 
-describe("gao against its formulas in f64", () => {
+/** The trainers that must agree with the formulas; the loop runs on the CPU here. */
+const trainers = {
+  HybridTrainer: async (config: TrainerConfig, init: TrainerInit) => await HybridTrainer.create(config, init),
+  LoopTrainer: async (config: TrainerConfig, init: TrainerInit) => await LoopTrainer.create(config, init, "cpu"),
+} as const;
+
+describe.each(["HybridTrainer", "LoopTrainer"] as const)("gao by %s against its formulas in f64", (kind) => {
   it.each(cases)("$name", async ({ config, auxK, clipped }) => {
     const { dIn: d, dSae: h } = config;
     const data = mixtureRows(rows * steps, d, 7);
     // A larger ε keeps elements whose gradient is rounding noise from taking whole steps of Adam.
     const full: TrainerConfig = { threads: 2, lr: 2e-3, adamEpsilon: 1e-6, seed: 3, ...config, trainBatchSizeTokens: rows, trainingTokens: rows * steps };
-    await using trainer = await HybridTrainer.create(full, { sample: data });
+    await using trainer = await trainers[kind](full, { sample: data });
     const { config: resolved } = trainer;
     const state = await trainer.state();
     const { mseScale, inputScale } = state.progress;

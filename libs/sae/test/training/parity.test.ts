@@ -3,6 +3,10 @@ import { readFile } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { HybridTrainer } from "../../src/training/hybrid-trainer.ts";
 import type { SaeWeights } from "../../src/formats/weights.ts";
+import type { TrainerConfig } from "../../src/training/config.ts";
+import type { TrainerInit } from "../../src/training/initialise.ts";
+import { LoopTrainer } from "../../src/training/loop/loop-trainer.ts";
+import type { TrainerPort } from "../../src/training/trainer-port.ts";
 import { fixture, largestDifference } from "../support.ts";
 
 interface Log {
@@ -26,8 +30,12 @@ async function parametersAfter(step: number): Promise<SaeWeights> {
   };
 }
 
-describe.each([1, 2])("seed_compat against the original's own run in f64, on %i threads", (threads) => {
-  let trainer: HybridTrainer;
+describe.each([
+  { kind: "HybridTrainer", threads: 1 },
+  { kind: "HybridTrainer", threads: 2 },
+  { kind: "LoopTrainer", threads: 2 },
+] as const)("seed_compat by $kind against the original's own run in f64, on $threads threads", ({ kind, threads }) => {
+  let trainer: TrainerPort;
   let log: Log;
   let x: Float32Array;
 
@@ -35,7 +43,8 @@ describe.each([1, 2])("seed_compat against the original's own run in f64, on %i 
     log = JSON.parse(await readFile(fixture("seed_training_parity/log.json"), "utf8")) as Log;
     await using data = await openSafetensors(fixture("seed_training_parity/data.safetensors"));
     x = await data.readF32("x");
-    trainer = await HybridTrainer.create(
+    const create = kind === "HybridTrainer" ? HybridTrainer.create : async (config: TrainerConfig, init: TrainerInit) => await LoopTrainer.create(config, init, "cpu");
+    trainer = await create(
       { dIn: d, dSae: h, k, formulation: "seed_compat", trainBatchSizeTokens: rows, trainingTokens: 100 * rows, lr: log.config.lr, deadFeatureWindowTokens: log.config.dead_steps * 256, threads },
       { weights: await parametersAfter(0) },
     );
