@@ -91,14 +91,28 @@ export class RingConsumer {
     return this.#hold(next, started);
   }
 
-  /** As {@link take}, for threads that must not block. */
-  async takeAsync(): Promise<Float32Array | undefined> {
+  /** Whether a batch lies ready. */
+  get ready(): boolean {
+    const ahead = Atomics.load(this.#control, PRODUCED) - Atomics.load(this.#control, TAKEN);
+    return ahead > Number(this.#holding) || this.#failed;
+  }
+
+  /** As {@link take}, for threads that must not block. @throws The signal's reason when it aborts. */
+  async takeAsync(signal?: AbortSignal): Promise<Float32Array | undefined> {
+    signal?.throwIfAborted();
     const next = this.#release();
     const started = performance.now();
-    while (Atomics.load(this.#control, PRODUCED) === next) {
-      if (this.#failed) return undefined;
-      const waiting = Atomics.waitAsync(this.#control, PRODUCED, next);
-      if (waiting.async) await waiting.value;
+    const wake = (): void => void Atomics.notify(this.#control, PRODUCED);
+    signal?.addEventListener("abort", wake, { once: true });
+    try {
+      while (Atomics.load(this.#control, PRODUCED) === next) {
+        if (this.#failed) return undefined;
+        const waiting = Atomics.waitAsync(this.#control, PRODUCED, next);
+        if (waiting.async) await waiting.value;
+        signal?.throwIfAborted();
+      }
+    } finally {
+      signal?.removeEventListener("abort", wake);
     }
     return this.#hold(next, started);
   }

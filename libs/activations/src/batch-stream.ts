@@ -1,9 +1,9 @@
 import { MessageChannel, receiveMessageOnPort, Worker, type MessagePort } from "node:worker_threads";
-import { InputError } from "@mistral-sae/tensor";
 import { allocateRing, RingConsumer } from "./batch-ring.ts";
 import type { LoaderTask } from "./loader-task.ts";
-import type { RowFile } from "./row-file.ts";
-import { RowOrder, type RowCursor } from "./row-order.ts";
+import { StreamedGroups } from "./row-groups.ts";
+import { RowOrder } from "./row-order.ts";
+import { columnWidths, type RowSource } from "./row-source.ts";
 import { unpackError, type PackedError } from "./thread-error.ts";
 
 /** How rows are served. */
@@ -13,8 +13,9 @@ export interface BatchOptions {
   readonly seed: bigint;
   /** Rows held in memory at a time. */
   readonly bufferRows: number;
+  /** False serves stored rows from first to last, again and again; streamed ones are always shuffled. */
   readonly shuffle: boolean;
-  /** Rows served before, from a saved cursor. */
+  /** Rows served before, from a checkpoint. */
   readonly startRow: number;
   /** Batches that may lie ready. */
   readonly slots: number;
@@ -23,39 +24,37 @@ export interface BatchOptions {
 export const batchDefaults = { seed: 0n, bufferRows: Infinity, shuffle: true, startRow: 0, slots: 4 } as const satisfies Partial<BatchOptions>;
 
 /**
- * Endless batches of f32 rows from activation files, filled by a thread of its own so that the trainer never
- * waits for disk or shuffle. The order is that of {@link RowOrder}.
+ * Batches of f32 rows, filled by a thread of its own so that the trainer never waits for disk or shuffle. Rows of
+ * several parts lie side by side. The order is that of {@link RowOrder}, or of {@link StreamOrder} for rows that
+ * are still being harvested: a function of the source and the options, so that a stream which starts at the row
+ * where another stopped goes on with the same bits.
  */
 export class BatchStream implements AsyncDisposable {
+  /** Values of a row, all parts together. */
   readonly width: number;
   readonly batchRows: number;
-  readonly #order: RowOrder;
+  readonly #streamed: StreamedGroups | undefined;
   readonly #ring: RingConsumer;
   readonly #worker: Worker;
   readonly #failures: MessagePort;
   #rowsServed: number;
 
-  /** @throws InputError when the files hold no rows, or differ in width or element type. */
-  constructor(files: readonly RowFile[], options: Partial<BatchOptions> & Pick<BatchOptions, "batchRows">) {
+  /** @throws InputError when a stored shard does not fit the buffer. */
+  constructor(source: RowSource, options: Partial<BatchOptions> & Pick<BatchOptions, "batchRows">) {
     const { batchRows, seed, bufferRows, shuffle, startRow, slots } = { ...batchDefaults, ...options };
-    const { width, dtype } = commonShape(files);
-    const plan = { shardRows: files.map((file) => file.rows), bufferRows, seed, shuffle };
-    this.width = width;
+    const order = { bufferRows, seed, shuffle };
+    if (source.kind === "stored") void new RowOrder({ ...order, shardRows: (source.columns[0] ?? []).map((file) => file.rows) });
+    this.width = columnWidths(source).reduce((sum, part) => sum + part, 0);
     this.batchRows = batchRows;
-    this.#order = new RowOrder(plan);
+    this.#streamed = source.kind === "streamed" ? new StreamedGroups(source, order) : undefined;
     this.#rowsServed = startRow;
-    const ring = allocateRing(slots, batchRows, width);
+    const ring = allocateRing(slots, batchRows, this.width);
     const { port1, port2 } = new MessageChannel();
     this.#failures = port1;
     port1.unref();
     this.#ring = new RingConsumer(ring);
-    const task: LoaderTask = { files, plan, width, dtype, batchRows, startRow, ring, failures: port2 };
+    const task: LoaderTask = { source, order, batchRows, startRow, ring, failures: port2 };
     this.#worker = new Worker(new URL("./loader-worker.ts", import.meta.url), { workerData: task, transferList: [port2], name: "activation-loader" });
-  }
-
-  /** Rows of one pass over all files. */
-  get rowsPerEpoch(): number {
-    return this.#order.rowsPerEpoch;
   }
 
   /** Milliseconds that taking a batch has waited. */
@@ -63,14 +62,19 @@ export class BatchStream implements AsyncDisposable {
     return this.#ring.waitedMs;
   }
 
-  /** Where the next batch starts; a new stream with `startRow: cursor.rowsServed` goes on with the same bits. */
-  get cursor(): RowCursor {
-    return this.cursorAt(this.#rowsServed);
+  /** Where the next batch starts: the `startRow` of a stream that goes on from here. */
+  get rowsServed(): number {
+    return this.#rowsServed;
   }
 
-  /** The place in the stream after so many rows. */
-  cursorAt(rowsServed: number): RowCursor {
-    return this.#order.cursorAt(rowsServed);
+  /** First shard of the stream that a run which goes on at `row` reads; 0 of stored rows. */
+  async floorAt(row: number): Promise<number> {
+    return (await this.#streamed?.floorAt(row)) ?? 0;
+  }
+
+  /** Whether a batch lies ready. */
+  get ready(): boolean {
+    return this.#ring.ready;
   }
 
   /**
@@ -82,9 +86,9 @@ export class BatchStream implements AsyncDisposable {
     return this.#served(this.#ring.take());
   }
 
-  /** As {@link take}, without blocking. */
-  async takeAsync(): Promise<Float32Array> {
-    return this.#served(await this.#ring.takeAsync());
+  /** As {@link take}, without blocking. @throws The signal's reason when it aborts. */
+  async takeAsync(signal?: AbortSignal): Promise<Float32Array> {
+    return this.#served(await this.#ring.takeAsync(signal));
   }
 
   async close(): Promise<void> {
@@ -105,14 +109,4 @@ export class BatchStream implements AsyncDisposable {
     this.#rowsServed += this.batchRows;
     return batch;
   }
-}
-
-function commonShape(files: readonly RowFile[]): Pick<RowFile, "width" | "dtype"> {
-  const [first] = files;
-  if (first === undefined) throw new InputError("no activation files were given", { field: "activations", got: "0 files", wanted: "at least 1" });
-  const odd = files.find((file) => file.width !== first.width || file.dtype !== first.dtype);
-  if (odd !== undefined) {
-    throw new InputError(`the rows of ${odd.key} differ from those of ${first.key}`, { file: odd.key, field: "x", got: `${odd.dtype} [n, ${odd.width}]`, wanted: `${first.dtype} [n, ${first.width}]` });
-  }
-  return first;
 }

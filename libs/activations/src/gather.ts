@@ -24,19 +24,19 @@ export class RowGatherer {
     this.#pairs = dtype === "BF16" && width % 2 === 0 ? shards.map((shard) => new Uint32Array(shard.buffer, shard.byteOffset, shard.length >>> 2)) : undefined;
   }
 
-  /** Copies row `row` to `target[at * width …]` as f32; `bits` is `target` seen as u32. */
-  copyRow(row: number, target: Float32Array, bits: Uint32Array, at: number): void {
+  /** Copies row `row` to `target[to …]` as f32; `bits` is `target` seen as u32. */
+  copyRow(row: number, target: Float32Array, bits: Uint32Array, to: number): void {
     const shard = this.#shardOf(row);
     const local = row - (this.#starts[shard] as number);
     const pairs = this.#pairs?.[shard];
-    if (pairs === undefined) this.#convertRow(shard, local, target, at);
-    else widenPairs(pairs, (local * this.#width) >>> 1, this.#width >>> 1, bits, at * this.#width);
+    if (pairs === undefined) this.#convertRow(shard, local, target, to);
+    else widenPairs(pairs, (local * this.#width) >>> 1, this.#width >>> 1, bits, to);
   }
 
-  #convertRow(shard: number, local: number, target: Float32Array, at: number): void {
+  #convertRow(shard: number, local: number, target: Float32Array, to: number): void {
     const size = this.#width * DTYPE_BYTES[this.#dtype];
     const bytes = (this.#shards[shard] as Uint8Array).subarray(local * size, (local + 1) * size);
-    f32FromBytes(this.#dtype, bytes, target.subarray(at * this.#width, (at + 1) * this.#width));
+    f32FromBytes(this.#dtype, bytes, target.subarray(to, to + this.#width));
   }
 
   #shardOf(row: number): number {

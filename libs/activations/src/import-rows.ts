@@ -1,54 +1,92 @@
-import { open } from "node:fs/promises";
-import { basename, dirname, resolve } from "node:path";
-import { InputError, isFloatDType, openSafetensors, type FloatDType } from "@mistral-sae/tensor";
-import { rowBytes, type RowFile } from "./row-file.ts";
+import { glob, opendir, stat } from "node:fs/promises";
+import { basename, dirname, extname, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { DTYPE_BYTES, InputError, isFloatDType, openSafetensors, type FloatDType, type LocatedTensor } from "@mistral-sae/tensor";
+import { readNpy } from "./npy.ts";
+import type { RowFile } from "./row-file.ts";
 
-const NPY_DTYPES: Readonly<Record<string, FloatDType>> = { "<f8": "F64", "<f4": "F32", "<f2": "F16" };
-const NPY_MAGIC = "\u0093NUMPY";
+/** Rows that another program wrote: files that follow each other. */
+export interface ImportedRows {
+  readonly files: readonly RowFile[];
+  readonly rows: number;
+  readonly width: number;
+  readonly dtype: FloatDType;
+}
+
+const ENDINGS = new Set([".safetensors", ".npy"]);
 
 /**
- * Activations that another program wrote: tensor `x` of a safetensors file, or the array of an .npy file, of
- * shape [rows, d_in]. Nothing is copied.
- * @throws InputError naming file, tensor, shape or type when it is not that.
+ * Opens the rows at `uri`: every entry of it (one a line) is a file, a folder (without its sub-folders) or a glob
+ * of .safetensors and .npy files. Nothing is copied.
+ * @param tensor Tensor of each safetensors file; empty takes `x`, or the only matrix.
+ * @throws InputError naming the file when one is not of the same width and type as the first.
  */
-export async function importRows(path: string, tensor = "x"): Promise<RowFile> {
-  const file = path.toLowerCase().endsWith(".npy") ? await npyRows(path) : await safetensorsRows(path, tensor);
-  if (file.rows === 0 || file.width === 0) throw new InputError("there are no activation rows", { file: path, field: tensor, got: `[${file.rows}, ${file.width}]`, wanted: "at least one row" });
-  return file;
+export async function importRows(uri: string, tensor = ""): Promise<ImportedRows> {
+  const files: RowFile[] = [];
+  for (const path of await listRowFiles(uri)) {
+    const file = path.toLowerCase().endsWith(".npy") ? await npyRows(path) : await safetensorsRows(path, tensor);
+    const { width, dtype } = files[0] ?? file;
+    if (file.rows === 0 || file.width === 0) throw new InputError("there are no activation rows", { file: path, field: "shape", got: `[${file.rows}, ${file.width}]`, wanted: "at least one row" });
+    if (file.width !== width || file.dtype !== dtype) throw new InputError("the files hold different rows", { file: path, field: "shape", got: `${file.dtype} [n, ${file.width}]`, wanted: `${dtype} [n, ${width}] as in ${files[0]?.key ?? ""}` });
+    files.push(file);
+  }
+  const { width = 0, dtype = "F32" } = files[0] ?? {};
+  return { files, rows: files.reduce((sum, file) => sum + file.rows, 0), width, dtype };
+}
+
+/** Absolute paths of the files at `uri`, each once, in ascending order of their code units. @throws InputError on an entry without any. */
+export async function listRowFiles(uri: string): Promise<readonly string[]> {
+  const entries = uri.split("\n").map((entry) => entry.trim()).filter((entry) => entry !== "");
+  if (entries.length === 0) throw new InputError("there is no path to rows", { field: "uri", got: JSON.stringify(uri), wanted: "a file, folder or glob" });
+  const files = new Set<string>();
+  for (const entry of entries) for (const file of await filesOf(entry)) files.add(file);
+  return [...files].sort((a, b) => (a < b ? -1 : Number(a > b)));
+}
+
+async function filesOf(entry: string): Promise<readonly string[]> {
+  const path = resolve(entry.startsWith("file://") ? fileURLToPath(entry) : entry);
+  const found = await stat(path).catch(() => undefined);
+  if (found?.isFile() === true) {
+    if (!isRowFile(path)) throw new InputError("a file of this kind holds no rows that are read", { file: path, field: "uri", got: extname(path), wanted: [...ENDINGS].join(" or ") });
+    return [path];
+  }
+  const matches: string[] = [];
+  if (found?.isDirectory() === true) {
+    for await (const { name } of await opendir(path)) if (isRowFile(name) && !name.startsWith(".")) matches.push(join(path, name));
+  } else if (/[*?[{]/.test(entry)) {
+    for await (const match of glob(path)) if (isRowFile(match)) matches.push(resolve(match));
+  }
+  if (matches.length === 0) throw new InputError("nothing to read", { file: path, field: "uri", got: found === undefined ? "no such file, folder or match" : "a folder without any", wanted: `a file, folder or glob of ${[...ENDINGS].join(" or ")}` });
+  return matches;
+}
+
+function isRowFile(path: string): boolean {
+  return ENDINGS.has(extname(path).toLowerCase());
+}
+
+async function npyRows(path: string): Promise<RowFile> {
+  const { dtype, shape, byteOffset } = await readNpy(path);
+  return located(path, "shape", dtype, shape, byteOffset);
 }
 
 async function safetensorsRows(path: string, name: string): Promise<RowFile> {
   await using file = await openSafetensors(path);
-  const found = file.tensors.get(name);
+  const found = name === "" ? onlyMatrix(path, file.tensors) : file.tensors.get(name);
   if (found === undefined) {
     throw new InputError(`${path} has no tensor ${JSON.stringify(name)}`, { file: path, field: name, got: [...file.tensors.keys()].join(", "), wanted: `a tensor ${JSON.stringify(name)}` });
   }
   const { dtype, shape, offset } = found;
-  if (!isFloatDType(dtype)) throw new InputError(`tensor ${JSON.stringify(name)} holds no floating-point numbers`, { file: path, field: name, got: dtype, wanted: "F64, F32, F16 or BF16" });
-  return located(path, name, dtype, shape, offset);
+  if (!isFloatDType(dtype)) throw new InputError(`tensor ${JSON.stringify(found.name)} holds no floating-point numbers`, { file: path, field: found.name, got: dtype, wanted: "F64, F32, F16 or BF16" });
+  return located(path, found.name, dtype, shape, offset);
 }
 
-async function npyRows(path: string): Promise<RowFile> {
-  await using handle = await open(path, "r");
-  const { size } = await handle.stat();
-  const start = new Uint8Array(Math.min(size, 1 << 16));
-  await handle.read(start, 0, start.length, 0);
-  const view = new DataView(start.buffer);
-  const text = Buffer.from(start).toString("latin1");
-  if (!text.startsWith(NPY_MAGIC) || start.length < 12) throw new InputError("not an .npy file", { file: path, field: "magic", got: JSON.stringify(text.slice(0, 6)), wanted: '"\\x93NUMPY"' });
-  const wide = (start[6] ?? 0) >= 2;
-  const headerStart = wide ? 12 : 10;
-  const headerEnd = headerStart + (wide ? view.getUint32(8, true) : view.getUint16(8, true));
-  const header = text.slice(headerStart, headerEnd);
-  const descr = /'descr':\s*'([^']*)'/.exec(header)?.[1] ?? "none";
-  const dtype = NPY_DTYPES[descr];
-  if (dtype === undefined) throw new InputError("an .npy file of this type is not read", { file: path, field: "descr", got: descr, wanted: Object.keys(NPY_DTYPES).join(", ") });
-  if (!/'fortran_order':\s*False/.test(header)) throw new InputError("an .npy file in column order is not read", { file: path, field: "fortran_order", got: "True", wanted: "False" });
-  const shape = (/'shape':\s*\(([^)]*)\)/.exec(header)?.[1] ?? "").split(",").filter((part) => part.trim() !== "").map(Number);
-  const rows = located(path, "shape", dtype, shape, headerEnd);
-  const wanted = headerEnd + rowBytes(rows);
-  if (size !== wanted) throw new InputError("the .npy file's length does not fit its shape", { file: path, field: "shape", got: `${size} bytes`, wanted: `${wanted} bytes` });
-  return rows;
+function onlyMatrix(path: string, tensors: ReadonlyMap<string, LocatedTensor>): LocatedTensor {
+  const usual = tensors.get("x");
+  if (usual !== undefined) return usual;
+  const matrices = [...tensors.values()].filter(({ dtype, shape }) => isFloatDType(dtype) && shape.length === 2);
+  const [only] = matrices;
+  if (only !== undefined && matrices.length === 1) return only;
+  throw new InputError("which tensor holds the rows is not clear", { file: path, field: "tensor", got: [...tensors.values()].map((found) => `${found.name} ${found.dtype} [${found.shape.join(", ")}]`).join("; ") || "no tensors", wanted: 'one matrix, a tensor "x", or the name of one' });
 }
 
 function located(path: string, field: string, dtype: FloatDType, shape: readonly number[], byteOffset: number): RowFile {
@@ -58,4 +96,37 @@ function located(path: string, field: string, dtype: FloatDType, shape: readonly
   }
   const absolute = resolve(path);
   return { store: { kind: "fs", root: dirname(absolute) }, key: basename(absolute), byteOffset, rows, width, dtype };
+}
+
+/** The same rows as shards of at most `shardRows`, cut at the same rows in each list, so that row i of each belongs together. @throws InputError when the lists have different rows. */
+export function cutAlike(columns: readonly ImportedRows[], shardRows: number): readonly (readonly RowFile[])[] {
+  const [first] = columns;
+  const odd = columns.find(({ rows }) => rows !== first?.rows);
+  if (odd !== undefined) throw new InputError("inputs and outputs have different rows", { file: odd.files[0]?.key ?? "", field: "rows", got: `${odd.rows} rows`, wanted: `${first?.rows ?? 0} rows` });
+  const ends = new Set<number>();
+  for (const { files } of columns) {
+    let end = 0;
+    for (const { rows } of files) {
+      for (const start = end; end < start + rows; ) ends.add((end = Math.min(end + shardRows, start + rows)));
+    }
+  }
+  const cuts = [...ends].sort((a, b) => a - b);
+  return columns.map(({ files }) => cutFiles(files, cuts));
+}
+
+function cutFiles(files: readonly RowFile[], cuts: readonly number[]): RowFile[] {
+  const shards: RowFile[] = [];
+  const queue = cuts.values();
+  let start = 0;
+  for (const file of files) {
+    const rowSize = file.width * DTYPE_BYTES[file.dtype];
+    for (let from = 0; from < file.rows; ) {
+      const { value: end = start + file.rows } = queue.next();
+      const to = end - start;
+      shards.push({ ...file, byteOffset: file.byteOffset + from * rowSize, rows: to - from });
+      from = to;
+    }
+    start += file.rows;
+  }
+  return shards;
 }

@@ -1,7 +1,11 @@
 export { batchDefaults, BatchStream, type BatchOptions } from "./batch-stream.ts";
-export { importRows } from "./import-rows.ts";
+export { cutAlike, importRows, listRowFiles, type ImportedRows } from "./import-rows.ts";
+export { damagedShard } from "./load-rows.ts";
 export { Random } from "./random.ts";
 export { openStore, rowBytes, type RowFile, type StoreAddress } from "./row-file.ts";
-export { RowOrder, type OrderPlan, type RowCursor } from "./row-order.ts";
-export { activationKey, ShardSet, type ActivationSource, type RowPlaces, type SetEnd, type ShardRecord } from "./shard-set.ts";
+export { RowOrder, type Group, type OrderPlan } from "./row-order.ts";
+export { storedRows, type RowSource, type ShardSetPlace, type StoredRows, type StreamedRows } from "./row-source.ts";
+export { activationKey, PLACE_BYTES, privateKey, ShardSet, type ActivationSource, type RowPlaces, type SetEnd, type ShardRecord } from "./shard-set.ts";
+export { StreamFlow } from "./stream-flow.ts";
+export { streamGroupRows, StreamOrder, type StreamPlan } from "./stream-order.ts";
 export { packError, unpackError, type PackedError } from "./thread-error.ts";

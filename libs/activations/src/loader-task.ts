@@ -1,15 +1,12 @@
 import type { MessagePort } from "node:worker_threads";
-import type { FloatDType } from "@mistral-sae/tensor";
 import type { RingMemory } from "./batch-ring.ts";
-import type { RowFile } from "./row-file.ts";
 import type { OrderPlan } from "./row-order.ts";
+import type { RowSource } from "./row-source.ts";
 
 /** What the loader thread is told. */
 export interface LoaderTask {
-  readonly files: readonly RowFile[];
-  readonly plan: OrderPlan;
-  readonly width: number;
-  readonly dtype: FloatDType;
+  readonly source: RowSource;
+  readonly order: Pick<OrderPlan, "bufferRows" | "seed" | "shuffle">;
   readonly batchRows: number;
   /** Rows of the stream that are passed over. */
   readonly startRow: number;

@@ -23,16 +23,6 @@ export interface Group {
   readonly start: number;
 }
 
-/** A place in the stream of rows, in words that a person can follow. */
-export interface RowCursor {
-  /** Rows served before it; the other fields follow from it and the plan. */
-  readonly rowsServed: number;
-  readonly epoch: number;
-  readonly group: number;
-  /** Row within the group's order. */
-  readonly row: number;
-}
-
 /**
  * The endless stream of rows of a training run: epoch after epoch over all shards, each row once an epoch.
  *
@@ -78,11 +68,6 @@ export class RowOrder {
   permutation(group: Group): Uint32Array | undefined {
     if (!this.plan.shuffle) return undefined;
     return new Random(`rows/${this.plan.seed}/${group.epoch}/${group.index}`).permutation(group.rows);
-  }
-
-  cursorAt(rowsServed: number): RowCursor {
-    const group = this.groupAt(rowsServed);
-    return { rowsServed, epoch: group.epoch, group: group.index, row: rowsServed - group.start };
   }
 
   get #fits(): boolean {

@@ -42,6 +42,9 @@ export interface SetEnd {
   readonly emptyTexts: number;
 }
 
+/** Document ordinal and position of a row, u32 each. */
+export const PLACE_BYTES = 8;
+
 const LAYOUT = "mistral-sae activations 1";
 
 /** Folder name of a source's shards. */
@@ -49,6 +52,11 @@ export function activationKey(source: ActivationSource): string {
   const { modelDigest, hookName, corpus, contextSize, dtype, width, shardTokens, documents } = source;
   const named = JSON.stringify([LAYOUT, modelDigest, hookName, corpus, contextSize, dtype, width, shardTokens, documents]);
   return createHash("sha256").update(named).digest("hex").slice(0, 24);
+}
+
+/** Folder name of the shards that one reader alone reads and drops. */
+export function privateKey(source: ActivationSource, reader: string): string {
+  return `${activationKey(source)}-${createHash("sha256").update(reader).digest("hex").slice(0, 12)}`;
 }
 
 /** Shards of one source in one folder of a store, written in order and read by any number of runs. */
@@ -63,9 +71,12 @@ export class ShardSet {
     this.source = source;
   }
 
-  /** Opens the folder of a source, making its description on first use. */
-  static async open(address: StoreAddress, source: ActivationSource, details: Readonly<Record<string, unknown>> = {}): Promise<ShardSet> {
-    const folder = activationKey(source);
+  /**
+   * Opens the folder of a source, making its description on first use. A `reader` has a folder of its own, for
+   * shards that are dropped once it has passed them.
+   */
+  static async open(address: StoreAddress, source: ActivationSource, details: Readonly<Record<string, unknown>> = {}, reader?: string): Promise<ShardSet> {
+    const folder = reader === undefined ? activationKey(source) : privateKey(source, reader);
     const description = JSON.stringify({ layout: LAYOUT, ...source, ...details }, undefined, 2);
     await openStore(address).putIfAbsent(`${folder}/source.json`, Buffer.from(`${description}\n`));
     return new ShardSet(address, folder, source);
@@ -89,8 +100,8 @@ export class ShardSet {
     return await readJson<ShardRecord>(this.address, this.recordKey(index));
   }
 
-  /** The finished shards from the first on, up to the first gap, or until `rows` rows are reached. */
-  async finished(rows: number = Infinity): Promise<readonly ShardRecord[]> {
+  /** The records from the first on, whether or not their rows are stored, up to the first gap or until `rows` rows are reached. */
+  async records(rows: number = Infinity): Promise<readonly ShardRecord[]> {
     const records: ShardRecord[] = [];
     let total = 0;
     for (let record = await this.record(0); record !== undefined && total < rows; record = await this.record(records.length)) {
@@ -100,6 +111,36 @@ export class ShardSet {
     return records;
   }
 
+  /** The shards whose rows are stored from the first on, up to the first gap, or until `rows` rows are reached. */
+  async finished(rows: number = Infinity): Promise<readonly ShardRecord[]> {
+    const records = await this.records(rows);
+    const stored = await Promise.all(records.map((record) => this.isStored(record)));
+    const gap = stored.indexOf(false);
+    return gap < 0 ? records : records.slice(0, gap);
+  }
+
+  /** Whether a recorded shard's rows are there in their full length; a shard that was dropped keeps its record. */
+  async isStored(record: ShardRecord): Promise<boolean> {
+    return (await openStore(this.address).head(this.rowsKey(record.index)))?.size === this.shardBytes(record.rows);
+  }
+
+  /** Bytes that a shard takes: its rows and 8 for each row's document and position. */
+  shardBytes(rows: number): number {
+    return rows * (this.source.width * DTYPE_BYTES[this.source.dtype] + PLACE_BYTES);
+  }
+
+  /** Removes a shard's rows. Its record stays, so that the rows after it keep their places. */
+  async drop(index: number): Promise<void> {
+    await openStore(this.address).delete(this.rowsKey(index));
+  }
+
+  /** Removes everything of the set. Call it only when nobody reads or writes it. */
+  async remove(): Promise<void> {
+    const store = openStore(this.address);
+    await this.removeUnfinished();
+    for await (const { key } of store.list(`${this.folder}/`)) await store.delete(key);
+  }
+
   /** @returns Undefined until the corpus has been read to its end. */
   async end(): Promise<SetEnd | undefined> {
     return await readJson<SetEnd>(this.address, `${this.folder}/end.json`);
@@ -107,6 +148,13 @@ export class ShardSet {
 
   async writeEnd(end: SetEnd): Promise<void> {
     await openStore(this.address).put(`${this.folder}/end.json`, Buffer.from(`${JSON.stringify(end)}\n`));
+  }
+
+  /** Where the rows of a shard lie that has a record. @throws InputError when it has none. */
+  async recordedFile(index: number): Promise<RowFile> {
+    const record = await this.record(index);
+    if (record === undefined) throw new InputError(`shard ${index} has no record`, { file: `${this.address.root}/${this.recordKey(index)}`, field: "record", got: "nothing", wanted: "a record" });
+    return this.rowFile(record);
   }
 
   /** Where a finished shard's rows lie. */

@@ -1,9 +1,9 @@
-import { mkdtemp, rm, truncate, writeFile } from "node:fs/promises";
+import { mkdtemp, rm, truncate } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { bf16FromF32, bytesFromF32, writeSafetensors } from "@mistral-sae/tensor";
+import { bf16FromF32 } from "@mistral-sae/tensor";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { BatchStream, importRows, ShardSet, type ActivationSource, type BatchOptions, type RowFile } from "../src/index.ts";
+import { BatchStream, ShardSet, storedRows, type ActivationSource, type BatchOptions, type RowFile } from "../src/index.ts";
 
 const width = 8;
 const source: ActivationSource = { modelDigest: "m", hookName: "blocks.2.hook_resid_pre", corpus: "c", contextSize: 128, dtype: "BF16", width, shardTokens: 100, documents: "trained-on" };
@@ -33,7 +33,7 @@ afterAll(async () => {
 });
 
 async function serve(options: Partial<BatchOptions> & Pick<BatchOptions, "batchRows">, batches: number, from: readonly RowFile[] = files): Promise<number[]> {
-  await using stream = new BatchStream(from, options);
+  await using stream = new BatchStream(storedRows(from), options);
   const rows: number[] = [];
   for (let batch = 0; batch < batches; batch += 1) {
     const values = await stream.takeAsync();
@@ -58,10 +58,10 @@ describe("BatchStream", () => {
     const undisturbed = await serve({ batchRows: 12, bufferRows, seed: 7n }, 70);
     let cursor = 0;
     {
-      await using stream = new BatchStream(files, { batchRows: 12, bufferRows, seed: 7n });
+      await using stream = new BatchStream(storedRows(files), { batchRows: 12, bufferRows, seed: 7n });
       for (let batch = 0; batch < 37; batch += 1) await stream.takeAsync();
-      cursor = stream.cursor.rowsServed;
-      expect(stream.cursor).toMatchObject({ rowsServed: 444, epoch: 1 });
+      cursor = stream.rowsServed;
+      expect(cursor).toBe(444);
     }
     const resumed = await serve({ batchRows: 12, bufferRows, seed: 7n, startRow: cursor }, 33);
     expect(resumed).toEqual(undisturbed.slice(444));
@@ -83,11 +83,54 @@ describe("BatchStream", () => {
   });
 
   it("refuses files of different widths", () => {
-    expect(() => new BatchStream([files[0] as RowFile, { ...(files[1] as RowFile), width: 4 }], { batchRows: 4 })).toThrow("BF16 [n, 4]");
+    expect(() => storedRows([files[0] as RowFile, { ...(files[1] as RowFile), width: 4 }])).toThrow("BF16 [n, 4]");
+  });
+});
+
+describe("rows of several parts", () => {
+  it("lie side by side in one order", async () => {
+    const narrow = files.map((file) => ({ ...file, width: width / 2, rows: file.rows }));
+    const whole = await ShardSet.open({ kind: "fs", root }, { ...source, dtype: "F32", hookName: "other" });
+    const other: RowFile[] = [];
+    for (const [index, { rows }] of files.entries()) {
+      const rowStart = files.slice(0, index).reduce((sum, file) => sum + file.rows, 0);
+      const values = Float32Array.from({ length: rows * width }, (_, at) => rowStart + Math.floor(at / width) + 1000);
+      const places = { documents: new Uint32Array(rows), positions: new Uint32Array(rows) };
+      other.push(whole.rowFile(await whole.write({ index, rows, rowStart, documentStart: index, documentEnd: index + 1 }, new Uint8Array(values.buffer), places)));
+    }
+    await using stream = new BatchStream(storedRows(files, other), { batchRows: 10, seed: 1n, bufferRows: 190 });
+    expect(stream.width).toBe(2 * width);
+    const seen = new Set<number>();
+    for (let batch = 0; batch < 25; batch += 1) {
+      const rows = await stream.takeAsync();
+      for (let at = 0; at < rows.length; at += 2 * width) {
+        const first = rows[at] ?? -1;
+        seen.add(first);
+        expect([...rows.subarray(at, at + 2 * width)]).toEqual([...Array.from({ length: width }, () => first), ...Array.from({ length: width }, () => first + 1000)]);
+      }
+    }
+    expect(seen.size).toBe(250);
+    expect(() => storedRows(files, narrow.slice(1))).toThrow("inputs and outputs have different rows");
   });
 });
 
 describe("ShardSet", () => {
+  it("keeps the record of a shard that was dropped and tells that its rows are gone", async () => {
+    const set = await ShardSet.open({ kind: "fs", root }, { ...source, corpus: "dropped" });
+    for (const index of [0, 1, 2]) {
+      await set.write({ index, rows: 4, rowStart: index * 4, documentStart: index, documentEnd: index + 1 }, numbered(0, 4), { documents: new Uint32Array(4), positions: new Uint32Array(4) });
+    }
+    await set.drop(1);
+    const records = await set.records();
+    expect(records.map(({ index }) => index)).toEqual([0, 1, 2]);
+    expect(await Promise.all(records.map((record) => set.isStored(record)))).toEqual([true, false, true]);
+    expect(await set.finished()).toHaveLength(1);
+    await truncate(join(root, set.rowsKey(2)), 50);
+    expect(await set.isStored(records[2] as NonNullable<(typeof records)[2]>)).toBe(false);
+    await set.remove();
+    expect(await set.records()).toEqual([]);
+  });
+
   it("counts the finished shards up to the first gap and up to the rows wanted", async () => {
     const set = await ShardSet.open({ kind: "fs", root }, source);
     expect((await set.finished()).map((record) => record.rows)).toEqual([70, 50, 90, 40]);
@@ -114,43 +157,3 @@ describe("ShardSet", () => {
     await expect(set.write({ index: 0, rows: 2, rowStart: 0, documentStart: 0, documentEnd: 1 }, new Uint8Array(31), places)).rejects.toThrow("got 31 bytes, wanted 32 bytes");
   });
 });
-
-describe("importRows", () => {
-  const values = Float32Array.from({ length: 12 }, (_, at) => at / 4);
-
-  it.each(["F32", "F16", "BF16", "F64"] as const)("serves tensor x of a safetensors file of %s", async (dtype) => {
-    const path = join(root, `${dtype}.safetensors`);
-    const tensor = { dtype, shape: [3, 4], data: bytesFromF32(dtype, values) };
-    await writeSafetensors(path, { a_first: { dtype: "U8", shape: [8], data: new Uint8Array(8) }, x: tensor });
-    await using stream = new BatchStream([await importRows(path)], { batchRows: 3, shuffle: false });
-    expect([...(await stream.takeAsync())]).toEqual([...values]);
-  });
-
-  it("serves an .npy file", async () => {
-    const path = join(root, "a.npy");
-    await writeFile(path, Buffer.concat([npyHeader("<f4", "(3, 4)"), Buffer.from(values.buffer)]));
-    await using stream = new BatchStream([await importRows(path)], { batchRows: 3, shuffle: false });
-    expect([...(await stream.takeAsync())]).toEqual([...values]);
-    await truncate(path, 150);
-    await expect(importRows(path)).rejects.toThrow("does not fit its shape");
-  });
-
-  it.each([["<i8", "(3, 4)", "<i8"], ["<f4", "(12,)", "[12]"]])("refuses an .npy file of %s %s", async (descr, shape, got) => {
-    const path = join(root, "b.npy");
-    await writeFile(path, Buffer.concat([npyHeader(descr, shape), Buffer.from(values.buffer)]));
-    await expect(importRows(path)).rejects.toMatchObject({ got });
-  });
-
-  it("names the tensors there are when x is missing, and the shape when it is no matrix", async () => {
-    const path = join(root, "odd.safetensors");
-    await writeSafetensors(path, { y: { dtype: "F32", shape: [12], data: bytesFromF32("F32", values) } });
-    await expect(importRows(path)).rejects.toMatchObject({ file: path, field: "x", got: "y" });
-    await expect(importRows(path, "y")).rejects.toMatchObject({ got: "[12]", wanted: "[rows, d_in]" });
-  });
-});
-
-function npyHeader(descr: string, shape: string): Buffer {
-  const text = `{'descr': '${descr}', 'fortran_order': False, 'shape': ${shape}, }`.padEnd(117) + "\n";
-  const start = Buffer.from([0x93, ...Buffer.from("NUMPY"), 1, 0, text.length & 255, text.length >> 8]);
-  return Buffer.concat([start, Buffer.from(text)]);
-}

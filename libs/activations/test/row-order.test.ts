@@ -51,10 +51,6 @@ describe("RowOrder", () => {
     expect(rowsOf({ ...ring, shuffle: false }, 48, 4)).toEqual(["0:48", "0:49", "1:0", "1:1"]);
   });
 
-  it("says where a cursor is", () => {
-    expect(new RowOrder(whole).cursorAt(610)).toEqual({ rowsServed: 610, epoch: 2, group: 0, row: 110 });
-  });
-
   it("refuses a buffer that cannot hold two shards", () => {
     expect(() => new RowOrder({ ...ring, bufferRows: 100 })).toThrow(/got 100, wanted at least 140/);
     expect(() => new RowOrder({ ...ring, shardRows: [] })).toThrow("no activation rows");

@@ -1,5 +1,5 @@
 import { create } from "@bufbuild/protobuf";
-import { activationKey, ShardSet, type ActivationSource } from "@mistral-sae/activations";
+import { activationKey, ShardSet, storedRows, type ActivationSource } from "@mistral-sae/activations";
 import { CreateTrainingRunRequestSchema, TrainingMetricsSchema, TrainingRunSchema } from "@mistral-sae/contracts/mistral_sae/training/v1/training";
 import { defineJob, type Job, type JobContext } from "@mistral-sae/jobs";
 import { failedPrecondition, notFound } from "@mistral-sae/rpc";
@@ -89,7 +89,7 @@ async function trainStage(run: RunRow, { store, folder, shardBytes }: JobDepende
   const shards = await set.finished(Number(config.trainingTokens));
   const plan: TrainPlan = {
     config: trainerOptions(config, model),
-    rows: shards.map((shard) => set.rowFile(shard)),
+    rows: storedRows(shards.map((shard) => set.rowFile(shard))),
     bufferRows: Number(config.bufferTokens),
     checkpointEverySteps: config.checkpointEverySteps,
     checkpoints: folder.checkpoints(run.id),

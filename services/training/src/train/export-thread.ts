@@ -18,7 +18,7 @@ export interface ExportedWeights {
 
 await serveStage<ExportedWeights>(async () => {
   const { config, checkpoint, saeFolder, metadata } = workerData as ExportTask;
-  await using trainer = await HybridTrainer.create({ ...config, threads: 1 }, { sample: anySample(config.dIn) });
+  await using trainer = await HybridTrainer.create({ ...config, threads: 1 }, { sample: anySample(config) });
   await restoreCheckpoint(checkpoint, trainer);
   return await writeSae(saeFolder, await trainer.weights(metadata));
 });

@@ -18,27 +18,32 @@ export class TrainLoop {
   readonly #every: number;
   readonly #warnings: EarlyWarnings;
   readonly #context: StageContext<TrainEvent>;
+  readonly #pressed: (() => Promise<boolean>) | undefined;
   #told = performance.now();
   #toldStep: number;
   #toldWaitedMs = 0;
   #kept: TrainerMetrics[] = [];
 
-  constructor(trainer: TrainerPort, batches: SampledBatches, steps: number, warnings: EarlyWarnings, context: StageContext<TrainEvent>) {
+  /** @param pressed Whether to stop where there is no batch to take, because somebody waits for a checkpoint. */
+  constructor(trainer: TrainerPort, batches: SampledBatches, steps: number, warnings: EarlyWarnings, context: StageContext<TrainEvent>, pressed?: () => Promise<boolean>) {
     this.#trainer = trainer;
     this.#batches = batches;
     this.#steps = steps;
     this.#every = Math.max(1, Math.floor(steps / METRIC_POINTS));
     this.#warnings = warnings;
     this.#context = context;
+    this.#pressed = pressed;
     this.#toldStep = trainer.stepsDone;
     this.#tell();
   }
 
-  /** Runs up to step `last`, or to the step under way when the run is stopped. */
+  /** Runs up to step `last`, or to the step under way when the run is stopped or pressed. */
   async runTo(last: number): Promise<void> {
     let ahead: Promise<TrainerMetrics> | undefined;
     for (let step = this.#trainer.stepsDone; step < last && !this.#context.signal.aborted; step += 1) {
-      const next = this.#trainer.step(await this.#batches.take());
+      const batch = await this.#take();
+      if (batch === undefined) break;
+      const next = this.#trainer.step(batch);
       // A failure surfaces where the step is awaited.
       next.catch(() => undefined);
       if (ahead !== undefined) this.#finished(await ahead);
@@ -46,6 +51,16 @@ export class TrainLoop {
     }
     if (ahead !== undefined) this.#finished(await ahead);
     this.#tell();
+  }
+
+  /** @returns Undefined when the run is stopped or pressed while there is no batch. */
+  async #take(): Promise<Float32Array | undefined> {
+    try {
+      return await this.#batches.take(this.#context.signal, this.#pressed);
+    } catch (error) {
+      if (this.#context.signal.aborted) return undefined;
+      throw error;
+    }
   }
 
   #finished(metrics: TrainerMetrics): void {

@@ -1,18 +1,20 @@
 import { basename } from "node:path";
 import type { MessageInitShape } from "@bufbuild/protobuf";
-import { BatchStream, type BatchOptions, type RowCursor, type RowFile } from "@mistral-sae/activations";
+import { BatchStream, type BatchOptions, type RowSource } from "@mistral-sae/activations";
 import type { TrainingMetricsSchema } from "@mistral-sae/contracts/mistral_sae/training/v1/training";
 import { failedPrecondition, type RpcError } from "@mistral-sae/rpc";
 import { HybridTrainer, listCheckpoints, loadSae, NonFiniteError, restoreNewestCheckpoint, writeCheckpoint, writeSae, type TrainerConfig } from "@mistral-sae/sae";
 import type { StageContext } from "../threads/stage-thread.ts";
 import { EarlyWarnings, startOfWatch, type WatchState } from "./early-warnings.ts";
 import { SampledBatches } from "./sampled-batches.ts";
+import { ShardRetention } from "./shard-retention.ts";
 import { TrainLoop } from "./train-loop.ts";
 
 /** What to train on which rows, and where to. */
 export interface TrainPlan {
   readonly config: TrainerConfig;
-  readonly rows: readonly RowFile[];
+  /** Rows [n, d_in], or of a transcoder [n, d_in + d_out]. */
+  readonly rows: RowSource;
   /** Rows of the shuffle buffer. */
   readonly bufferRows: number;
   readonly checkpointEverySteps: number;
@@ -37,7 +39,9 @@ export interface Trained {
 
 /** What is kept beside the trainer's state in each checkpoint. */
 interface CheckpointExtra {
-  readonly cursor: RowCursor;
+  readonly cursor: { readonly rowsServed: number };
+  /** First shard of the stream that is needed to go on; nothing while all are kept. */
+  readonly floor?: number;
   readonly watch: WatchState;
 }
 
@@ -54,13 +58,14 @@ export async function train(plan: TrainPlan, context: StageContext<TrainEvent>):
   const { trainBatchSizeTokens: batchRows = 1024, trainingTokens, seed = 0 } = plan.config;
   const steps = Math.floor(trainingTokens / batchRows);
   const stream = { batchRows, seed: BigInt(seed), bufferRows: plan.bufferRows };
-  const { trainer, batches, watch } = (await resumed(plan, stream)) ?? (await begun(plan, stream, Math.min(SAMPLE_ROWS, steps * batchRows)));
+  const { trainer, batches, watch, retention } = (await resumed(plan, stream)) ?? (await begun(plan, stream, sampleRows(plan, steps * batchRows, batchRows), context.signal));
   await using _trainer = trainer;
   await using _batches = batches;
-  const from = trainer.stepsDone;
-  context.event({ kind: "starts-after", step: from });
+  let saved = trainer.stepsDone;
+  context.event({ kind: "starts-after", step: saved });
   const warnings = new EarlyWarnings(watch, trainer.config, (text) => context.warn(text));
-  const loop = new TrainLoop(trainer, batches, steps, warnings, context);
+  const pressed = retention === undefined ? undefined : (): Promise<boolean> => retention.presses(() => batches.floor());
+  const loop = new TrainLoop(trainer, batches, steps, warnings, context, pressed);
   while (trainer.stepsDone < steps) {
     const next = Math.min(steps, (Math.floor(trainer.stepsDone / plan.checkpointEverySteps) + 1) * plan.checkpointEverySteps);
     try {
@@ -68,8 +73,14 @@ export async function train(plan: TrainPlan, context: StageContext<TrainEvent>):
     } catch (error) {
       throw error instanceof NonFiniteError ? await notFinite(error, plan.checkpoints) : error;
     }
-    const extra: CheckpointExtra = { cursor: batches.cursor, watch: warnings.state };
-    if (trainer.stepsDone > from) await writeCheckpoint(plan.checkpoints, trainer, { extra });
+    if (trainer.stepsDone === saved) retention?.yieldToHarvest();
+    else {
+      const floor = await batches.floor();
+      const extra: CheckpointExtra = { cursor: { rowsServed: batches.rowsServed }, floor, watch: warnings.state };
+      await writeCheckpoint(plan.checkpoints, trainer, { extra });
+      retention?.saved(floor);
+      saved = trainer.stepsDone;
+    }
     context.signal.throwIfAborted();
   }
   const written = await writeSae(plan.saeFolder, await trainer.weights(plan.metadata));
@@ -90,15 +101,24 @@ interface Started {
   readonly trainer: HybridTrainer;
   readonly batches: SampledBatches;
   readonly watch: WatchState;
+  /** Set where shards are dropped once they are passed. */
+  readonly retention: ShardRetention | undefined;
+}
+
+/** Rows to look at before the first step: of shards that are dropped no more than are there before it. */
+function sampleRows({ rows, bufferRows }: TrainPlan, all: number, batchRows: number): number {
+  const most = rows.kind === "streamed" && rows.inOrder ? Math.max(batchRows, Math.floor(bufferRows / 4)) : Infinity;
+  return Math.min(SAMPLE_ROWS, all, most);
 }
 
 /** From the first step. The rows at the head of the stream, a fair sample in shuffled order, tell the trainer of its data. */
-async function begun(plan: TrainPlan, stream: StreamOptions, sampleRows: number): Promise<Started> {
+async function begun(plan: TrainPlan, stream: StreamOptions, sampled: number, signal: AbortSignal): Promise<Started> {
   const weights = plan.initFrom === undefined ? undefined : (await loadSae(plan.initFrom)).sae;
+  const retention = ShardRetention.of(plan.rows, 0);
   const batches = new SampledBatches(new BatchStream(plan.rows, stream));
   try {
-    const sample = await batches.peek(sampleRows);
-    return { trainer: await HybridTrainer.create(plan.config, { sample, weights }), batches, watch: startOfWatch };
+    const sample = await batches.peek(sampled, signal);
+    return { trainer: await HybridTrainer.create(plan.config, { sample, weights }), batches, watch: startOfWatch, retention };
   } catch (error) {
     await batches.close();
     throw error;
@@ -108,17 +128,19 @@ async function begun(plan: TrainPlan, stream: StreamOptions, sampleRows: number)
 /** From the newest whole checkpoint. @returns Undefined when there is none. */
 async function resumed(plan: TrainPlan, stream: StreamOptions): Promise<Started | undefined> {
   if ((await listCheckpoints(plan.checkpoints)).length === 0) return undefined;
-  const trainer = await HybridTrainer.create(plan.config, { sample: anySample(plan.config.dIn) });
+  const trainer = await HybridTrainer.create(plan.config, { sample: anySample(plan.config) });
   const found = await restoreNewestCheckpoint(plan.checkpoints, trainer);
   if (found === undefined) {
     await trainer.close();
     return undefined;
   }
-  const { cursor, watch } = found.extra as CheckpointExtra;
-  return { trainer, batches: new SampledBatches(new BatchStream(plan.rows, { ...stream, startRow: cursor.rowsServed })), watch };
+  const { cursor, floor = 0, watch } = found.extra as CheckpointExtra;
+  const retention = ShardRetention.of(plan.rows, floor);
+  return { trainer, batches: new SampledBatches(new BatchStream(plan.rows, { ...stream, startRow: cursor.rowsServed })), watch, retention };
 }
 
 /** A trainer wants to measure its data before the first step, even when a checkpoint then replaces what it learnt. */
-export function anySample(dIn: number): Float32Array {
-  return Float32Array.from({ length: 2 * dIn }, (_, at) => (at < dIn ? 1 : -1));
+export function anySample({ dIn, dOut = 0 }: Pick<TrainerConfig, "dIn" | "dOut">): Float32Array {
+  const width = dIn + dOut;
+  return Float32Array.from({ length: 2 * width }, (_, at) => (at < width ? 1 : -1));
 }
