@@ -23,6 +23,11 @@ export const architectureFacts: Readonly<Record<TrainedArchitecture, Architectur
   jumprelu: { sparsity: "penalised", k: "none" },
 };
 
+/** Whether a step needs every pre-activation of the batch; the others do with a row's largest. */
+export function isDense(architecture: TrainedArchitecture): boolean {
+  return architectureFacts[architecture].k !== "row";
+}
+
 /** Options that only some kinds of SAE take, with those that do. */
 export const optionsOf = {
   k: ["topk", "abstopk", "batchtopk", "matryoshka_batchtopk"],

@@ -22,9 +22,8 @@ export function checkOptions(architecture: TrainedArchitecture, given: TrainerCo
 /** Refuses what is not trained yet. */
 function requireBuilt(config: ResolvedTrainerConfig): void {
   const later: readonly (readonly [string, unknown, unknown])[] = [
-    ["architecture", config.architecture, "topk"],
+    ["architecture", architectureFacts[config.architecture].sparsity, "selected"],
     ["dOut", config.transcoder, false],
-    ["kStart", config.kStart, config.k],
     ["normalizeActivations", config.normalizeActivations === "covariance_whitening", false],
     ["resampleEverySteps", config.resampleEverySteps, 0],
   ];

@@ -8,8 +8,7 @@ export class TrainerEncoder {
   readonly #layout: TrainerLayout;
   readonly #buffer: ArrayBufferLike;
   readonly #main: ort.InferenceSession;
-  readonly #mainFeeds: ort.InferenceSession.FeedsType;
-  readonly #mainFetches: ort.InferenceSession.FetchesType;
+  readonly #weights: ort.InferenceSession.FeedsType;
   readonly #auxTop: ort.InferenceSession | undefined;
   readonly #auxAll: ort.InferenceSession | undefined;
 
@@ -19,9 +18,8 @@ export class TrainerEncoder {
     this.#main = main;
     this.#auxTop = auxTop;
     this.#auxAll = auxAll;
-    const { at, batch, h, k, stride } = layout;
-    this.#mainFeeds = { centered: this.#f32(at.centered, [batch, stride / 4]), w_enc: this.#f32(at.wEnc, [h, stride / 4]) };
-    this.#mainFetches = { vals: this.#f32(at.vals, [batch, k]), idx: this.#i32(at.idx, [batch, k]) };
+    const { at, batch, h, stride } = layout;
+    this.#weights = { centered: this.#f32(at.centered, [batch, stride / 4]), w_enc: this.#f32(at.wEnc, [h, stride / 4]) };
   }
 
   static async create(layout: TrainerLayout, memory: WebAssembly.Memory): Promise<TrainerEncoder> {
@@ -30,9 +28,11 @@ export class TrainerEncoder {
     return new TrainerEncoder(layout, memory, await session(mainGraph(layout)), aux ? await session(auxGraph(layout, true)) : undefined, aux ? await session(auxGraph(layout, false)) : undefined);
   }
 
-  /** Fills vals and idx with the k largest pre-activations of every row, of either sign, in no order. */
-  async encode(): Promise<void> {
-    await this.#main.run(this.#mainFeeds, this.#mainFetches);
+  /** Fills vals and idx [batch, k] with the k largest pre-activations of every row, of either sign, in no order. */
+  async encode(k: number): Promise<void> {
+    const { at, batch } = this.#layout;
+    const feeds = { ...this.#weights, k: new ort.Tensor("int64", BigInt64Array.of(BigInt(k)), [1]) };
+    await this.#main.run(feeds, { vals: this.#f32(at.vals, [batch, k]), idx: this.#i32(at.idx, [batch, k]) });
   }
 
   /**
@@ -42,7 +42,7 @@ export class TrainerEncoder {
   async encodeDead(deadCount: number): Promise<{ readonly k: number; readonly source: number; readonly sourceRow: number }> {
     const { at, batch, kAux } = this.#layout;
     const k = Math.min(kAux, deadCount);
-    const feeds = { ...this.#mainFeeds, dead: this.#i32(at.dead, [deadCount]) };
+    const feeds = { ...this.#weights, dead: this.#i32(at.dead, [deadCount]) };
     const vals = this.#f32(at.auxVals, [batch, k]);
     if (deadCount <= kAux) {
       await this.#auxAll!.run(feeds, { vals });
@@ -86,18 +86,17 @@ export function sessionOptions(threads: number): ort.InferenceSession.SessionOpt
  * Encoder rows hold their bias in one column more, against a 1 in the input: onnxruntime spreads a bias of Gemm over the
  * output on a single thread, which costs a tenth to a third of the whole multiplication.
  */
-function mainGraph({ batch, h, k, stride }: TrainerLayout): Graph {
+function mainGraph({ batch, h, stride, signed }: TrainerLayout): Graph {
   const graph = new Graph("encode");
   const w = graph.input("w_enc", "float32", [h, stride / 4]);
-  const parts = split(graph, graph.input("centered", "float32", [batch, stride / 4]), batch).map((rows) =>
-    graph.opN("TopK", [graph.op("Gemm", [rows, w], { transB: 1 }), graph.int64(k)], 2, { axis: -1, largest: 1, sorted: 0 }),
-  );
-  graph.output("vals", "float32", [batch, k], joined(graph, parts.map(([vals]) => vals!)));
-  graph.output("idx", "int32", [batch, k], graph.op("Cast", [joined(graph, parts.map(([, idx]) => idx!))], { to: 6 }));
+  const k = graph.input("k", "int64", [1]);
+  const parts = split(graph, graph.input("centered", "float32", [batch, stride / 4]), batch).map((rows) => largest(graph, graph.op("Gemm", [rows, w], { transB: 1 }), k, signed));
+  graph.output("vals", "float32", [batch, "k"], joined(graph, parts.map(([vals]) => vals!)));
+  graph.output("idx", "int32", [batch, "k"], graph.op("Cast", [joined(graph, parts.map(([, idx]) => idx!))], { to: 6 }));
   return graph;
 }
 
-function auxGraph({ batch, h, kAux, stride }: TrainerLayout, select: boolean): Graph {
+function auxGraph({ batch, h, kAux, stride, signed }: TrainerLayout, select: boolean): Graph {
   const graph = new Graph(select ? "encode_top_dead" : "encode_all_dead");
   const w = graph.input("w_enc", "float32", [h, stride / 4]);
   const centered = graph.input("centered", "float32", [batch, stride / 4]);
@@ -107,12 +106,18 @@ function auxGraph({ batch, h, kAux, stride }: TrainerLayout, select: boolean): G
     graph.output("vals", "float32", [batch, "n_dead"], graph.op("Gemm", [centered, rows], { transB: 1 }));
     return graph;
   }
-  const parts = split(graph, centered, batch).map((part) =>
-    graph.opN("TopK", [graph.op("Gemm", [part, rows], { transB: 1 }), graph.int64(kAux)], 2, { axis: -1, largest: 1, sorted: 0 }),
-  );
+  const parts = split(graph, centered, batch).map((part) => largest(graph, graph.op("Gemm", [part, rows], { transB: 1 }), graph.int64(kAux), signed));
   graph.output("vals", "float32", [batch, kAux], joined(graph, parts.map(([vals]) => vals!)));
   graph.output("idx", "int32", [batch, kAux], graph.op("Gather", [dead, joined(graph, parts.map(([, idx]) => idx!))], { axis: 0 }));
   return graph;
+}
+
+/** The k largest of every row, by their size alone when they keep their sign: values and places. */
+function largest(graph: Graph, pre: string, k: string, signed: boolean): readonly string[] {
+  const top = (values: string): string[] => graph.opN("TopK", [values, k], 2, { axis: -1, largest: 1, sorted: 0 });
+  if (!signed) return top(pre);
+  const places = top(graph.op("Abs", [pre]))[1]!;
+  return [graph.op("GatherElements", [pre, places], { axis: -1 }), places];
 }
 
 function split(graph: Graph, rows: string, batch: number): string[] {

@@ -1,4 +1,7 @@
+import { architectureFacts, isDense } from "./architecture.ts";
+import { codesOf } from "./codes.ts";
 import type { ResolvedTrainerConfig, TrainedNormalization } from "./config.ts";
+import { DenseEncoder } from "./dense-encoder.ts";
 import { TrainerEncoder } from "./encoder.ts";
 import { requireFiniteGradient } from "./finite.ts";
 import { gaoGradients } from "./gao-step.ts";
@@ -33,7 +36,9 @@ export class TrainingEngine implements StepEngine, AsyncDisposable {
   static async start(config: ResolvedTrainerConfig, memory: TrainerMemory): Promise<TrainingEngine> {
     const { shared, layout } = memory;
     const team = await KernelTeam.start(layout, shared.memory, shared.module);
-    return new TrainingEngine({ config, memory, team, encoder: await TrainerEncoder.create(layout, shared.memory) });
+    const encoder = await TrainerEncoder.create(layout, shared.memory);
+    const dense = isDense(config.architecture) ? await DenseEncoder.create(layout, shared.memory) : undefined;
+    return new TrainingEngine({ config, memory, team, encoder, dense, codes: codesOf(config, memory, team, encoder, dense) });
   }
 
   async steps(slots: readonly number[]): Promise<TrainerMetrics[]> {
@@ -45,21 +50,22 @@ export class TrainingEngine implements StepEngine, AsyncDisposable {
   /** Trains on the rows in a batch slot. Throws NonFiniteError, before any weight changes, when loss or gradient are not finite. */
   async step(slot: number): Promise<TrainerMetrics> {
     const context = this.#context;
-    const { config, memory } = context;
+    const { config, memory, codes } = context;
     const { batch, h } = memory.layout;
     const lr = learningRate(memory.step, config);
     const variance = this.#prepare(slot);
     const seedCompat = config.formulation === "seed_compat";
-    const { mseLoss, auxLoss, errorSquares, entries, numDead, squares } = await (seedCompat ? seedGradients(context) : gaoGradients(context));
+    const { mseLoss, innerLoss, auxLoss, errorSquares, entries, numDead, squares } = await (seedCompat ? seedGradients(context) : gaoGradients(context));
     requireFiniteGradient(context, squares);
     const gradNorm = Math.sqrt(squares);
     updateWeights(context, lr, gradNorm);
     memory.flipSince();
+    if (codes.smallest !== undefined) memory.topkThreshold = (1 - config.topkThresholdLr) * memory.topkThreshold + config.topkThresholdLr * codes.smallest;
     memory.step += 1;
     return {
       step: memory.step,
       nTrainingTokens: memory.step * batch,
-      loss: mseLoss + auxLoss,
+      loss: mseLoss + innerLoss + auxLoss,
       mseLoss,
       auxLoss,
       sparsityLoss: 0,
@@ -69,7 +75,7 @@ export class TrainingEngine implements StepEngine, AsyncDisposable {
       deadFraction: numDead / h,
       gradNorm,
       lr,
-      topkThreshold: undefined,
+      topkThreshold: architectureFacts[config.architecture].k === "batch" ? memory.topkThreshold : undefined,
       nResampled: 0,
     };
   }
@@ -77,6 +83,7 @@ export class TrainingEngine implements StepEngine, AsyncDisposable {
   async close(): Promise<void> {
     await this.#context.team.close();
     await this.#context.encoder.close();
+    await this.#context.dense?.close();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

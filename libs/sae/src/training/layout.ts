@@ -1,15 +1,24 @@
 import { InputError } from "@mistral-sae/tensor";
 import { totalmem } from "node:os";
 import type { ResolvedTrainerConfig } from "./config.ts";
-import { architectureFacts } from "./architecture.ts";
+import { architectureFacts, isDense } from "./architecture.ts";
 import { chunkRows } from "./chunks.ts";
-import { tileWidth } from "./tiles.ts";
+import { histogramBytes, tileWidth } from "./tiles.ts";
 
 /** Everything that lies in the trainer's memory, as byte offsets, and the sizes that all threads compute with. */
 export interface TrainerLayout {
   readonly d: number;
   readonly h: number;
+  /** Features a row at most, at any step; 0 where nothing is counted. */
   readonly k: number;
+  /** Entries that vals and idx have room for. */
+  readonly capacity: number;
+  /** Whether features keep the sign of their pre-activation: abstopk. */
+  readonly signed: boolean;
+  /** Latents of each nested reconstruction, rising; the last is h. */
+  readonly widths: readonly number[];
+  /** The gradient at the reconstruction from all latents: the last of the matrices of g, one for each width. */
+  readonly outer: number;
   /** Rows of a batch. */
   readonly batch: number;
   readonly kAux: number;
@@ -33,7 +42,7 @@ type Region =
   | "wEnc" | "wDec" | "mEnc" | "vEnc" | "mDec" | "vDec" | "gEnc" | "gDec"
   /* [stride] */
   | "bDec" | "mBDec" | "vBDec" | "gBDec" | "zeroRow" | "norms" | "along"
-  /* [batch, stride] */
+  /* [batch, stride]; g once for each nested reconstruction */
   | "target" | "centered" | "g" | "g2"
   /* [batch] */
   | "mean" | "deviation"
@@ -41,6 +50,10 @@ type Region =
   | "vals" | "idx" | "dz" | "auxVals" | "auxSource" | "auxIdx" | "auxDz"
   /* All pre-activations, where a row's k largest do not suffice: in tiles, [batch, tile] each */
   | "pre"
+  /* Rows of any number of entries: [batch, 2] and [batch], and a histogram of values a thread */
+  | "bounds" | "auxBounds" | "rowCounts" | "ties" | "histograms"
+  /* Nested reconstructions: [levels], and a row and [levels] f64 a thread */
+  | "widths" | "outerColumns" | "levelSquares"
   /* [h] */
   | "counts" | "offsets" | "dead" | "sinceA" | "sinceB" | "touched"
   | "entries"
@@ -51,6 +64,8 @@ type Region =
 const firstByte = 4096;
 const regionAlignment = 256;
 const pageBytes = 65536;
+/** Values above the guess of a BatchSelector that there is room for, for each that is kept. */
+const candidates = 3;
 /** What 32-bit addresses reach. */
 const addressableBytes = 65536 * pageBytes;
 
@@ -61,23 +76,33 @@ export function rowBytes(d: number): number {
 
 /** Places everything in one memory. */
 export function planLayout(config: ResolvedTrainerConfig): TrainerLayout {
-  const { dIn: d, dSae: h, k, kAux, threads, trainBatchSizeTokens: batch } = config;
+  const { dIn: d, dSae: h, kAux, threads, trainBatchSizeTokens: batch } = config;
+  const k = Math.max(config.k, config.kStart);
   const stride = rowBytes(d);
   const matrix = h * stride;
   const rows = batch * stride;
   const normalised = config.normalizeActivations !== "none";
-  const dense = architectureFacts[config.architecture].k !== "row";
+  const dense = isDense(config.architecture);
+  const byBatch = architectureFacts[config.architecture].k === "batch";
+  const plain = config.architecture === "topk";
+  const entries = batch * k;
+  // A batch's largest values are taken from more, all above a guess: see BatchSelector.
+  const capacity = byBatch ? Math.min(batch * h, candidates * entries) : entries;
+  const widths = config.architecture === "matryoshka_batchtopk" ? config.matryoshkaWidths : [h];
+  const levels = widths.length;
   const seedCompat = config.formulation === "seed_compat";
   const sizes: Record<Region, number> = {
     wEnc: matrix, wDec: matrix, mEnc: matrix, vEnc: matrix, mDec: matrix, vDec: matrix, gEnc: matrix, gDec: matrix,
     bDec: stride, mBDec: stride, vBDec: stride, gBDec: stride, zeroRow: stride, norms: seedCompat ? stride : 0, along: seedCompat ? stride : 0,
-    target: normalised ? rows : 0, centered: rows, g: rows, g2: kAux > 0 ? rows : 0,
+    target: normalised ? rows : 0, centered: rows, g: rows * levels, g2: kAux > 0 ? rows : 0,
     mean: batch * 4, deviation: batch * 4,
-    vals: batch * k * 4, idx: batch * k * 4, dz: batch * k * 4,
+    vals: capacity * 4, idx: capacity * 4, dz: entries * 4,
+    bounds: plain ? 0 : batch * 8, auxBounds: plain ? 0 : batch * 8, rowCounts: batch * 4, ties: byBatch ? batch * 4 : 0, histograms: byBatch ? threads * histogramBytes : 0,
+    widths: levels * 4, outerColumns: levels > 1 ? threads * stride : 0, levelSquares: threads * levels * 8,
     auxVals: batch * kAux * 4, auxSource: batch * kAux * 4, auxIdx: batch * kAux * 4, auxDz: batch * kAux * 4,
     pre: dense ? batch * h * 4 : 0,
     counts: h * 4, offsets: (h + 1) * 4, dead: h * 4, sinceA: h * 8, sinceB: h * 8, touched: h,
-    entries: batch * (k + kAux) * 16,
+    entries: (entries + batch * kAux) * 16,
     columns: threads * stride, bDecColumns: threads * stride, sums: threads * stride * 2,
   };
   let top = firstByte;
@@ -90,7 +115,7 @@ export function planLayout(config: ResolvedTrainerConfig): TrainerLayout {
   const slots = Array.from({ length: config.batchSlots }, () => place(rows));
   const rowLists = Array.from({ length: config.batchSlots }, () => place(batch * 4));
   const rowStore = { at: place(config.rowStoreBytes), bytes: config.rowStoreBytes };
-  return { d, h, k, batch, kAux, threads, stride, width: Math.ceil(d / 4) * 16, tile: tileWidth(batch, h), at, slots, rowLists, rowStore, bytes: Math.ceil(top / pageBytes) * pageBytes };
+  return { d, h, k, capacity, signed: config.architecture === "abstopk", widths, outer: at.g + (levels - 1) * rows, batch, kAux, threads, stride, width: Math.ceil(d / 4) * 16, tile: tileWidth(batch, h), at, slots, rowLists, rowStore, bytes: Math.ceil(top / pageBytes) * pageBytes };
 }
 
 /** What training will take, by purpose; bytes. */

@@ -1,54 +1,25 @@
-import type { Kernels } from "./kernels.ts";
-import type { TrainerLayout } from "./layout.ts";
+import { entryShare } from "./entry-share.ts";
+import { Arg, type Part, type Share } from "./phase-args.ts";
+import { penalisedPhases } from "./penalised-phases.ts";
+import { selectedPhases } from "./selected-phases.ts";
 
-/** Places of the numbers that change from step to step, in the array that all threads share. */
-export const Arg = {
-  slot: 0, target: 1, mode: 2, inputScale: 3, gScale: 4, inverseScale: 5, auxScale: 6, auxK: 7, auxSource: 8, auxSourceRow: 9, hasAux: 10, unitRows: 11,
-  clip: 12, beta1: 13, rest1: 14, beta2: 15, rest2: 16, step: 17, unbias2: 18, epsilon: 19, decay: 20, share: 21,
-} as const;
-export const argCount = 22;
-
-/** How `prepare` scales rows. */
-export const InputMode = { none: 0, scale: 1, layer_norm: 2, constant_norm_rescale: 3 } as const;
-
-/** What a thread needs for its part of any phase. */
-export interface Share {
-  readonly kernels: Kernels;
-  readonly layout: TrainerLayout;
-  readonly memory: WebAssembly.Memory;
-  readonly args: Float64Array;
-  readonly thread: number;
-}
-
-/** A share with its bounds; they depend on the number of threads alone. */
-interface Part extends Share {
-  /** Rows of the batch. */
-  readonly b0: number;
-  readonly b1: number;
-  /** Latents. */
-  readonly f0: number;
-  readonly f1: number;
-  /** The thread's own rows of sums: f32, f32 and f64. */
-  readonly columns: number;
-  readonly bDecColumns: number;
-  readonly sums: number;
-  readonly a: (index: number) => number;
-  readonly zero: (offset: number, bytes: number) => void;
-}
+export { Arg, argCount, InputMode, type Part, type Share } from "./phase-args.ts";
 
 /** Work that all threads do together. Each returns its part of the phase's sum. */
 const phases = {
+  ...selectedPhases,
+  ...penalisedPhases,
   prepare({ kernels, layout: { at, d, stride, width }, a, zero, b0, b1, sums }: Part): number {
     kernels.prepare(a(Arg.slot), at.target, at.centered, at.bDec, at.mean, at.deviation, a(Arg.mode), a(Arg.inputScale), b0, b1, d, stride);
     zero(sums, stride * 2);
     return kernels.moments(a(Arg.target), sums, b0, b1, width, stride);
   },
-  decode({ kernels, layout: { at, k, stride, width }, a, zero, b0, b1, columns }: Part): number {
+  decode({ kernels, layout: { at, stride, width }, a, zero, b0, b1, columns }: Part): number {
     zero(columns, stride);
-    return kernels.decode(at.vals, at.idx, k, at.wDec, at.bDec, a(Arg.target), at.g, at.dz, columns, a(Arg.gScale), b0, b1, width, stride);
+    return kernels.decode(at.vals, at.idx, a(Arg.k), at.wDec, at.bDec, a(Arg.target), at.g, at.dz, columns, a(Arg.gScale), b0, b1, width, stride);
   },
-  decodeAux({ kernels, layout: { at, stride, width }, a, b0, b1 }: Part): number {
-    return kernels.decodeAux(at.auxVals, a(Arg.auxSource), a(Arg.auxSourceRow), at.auxIdx, a(Arg.auxK), at.wDec, at.g, at.g2, at.auxDz, a(Arg.inverseScale), a(Arg.auxScale), b0, b1, width, stride);
+  decodeAux({ kernels, layout: { at, outer, stride, width }, a, b0, b1 }: Part): number {
+    return kernels.decodeAux(at.auxVals, a(Arg.auxSource), a(Arg.auxSourceRow), at.auxIdx, a(Arg.auxK), at.wDec, outer, at.g2, at.auxDz, a(Arg.inverseScale), a(Arg.auxScale), b0, b1, width, stride);
   },
   seedDecode({ kernels, layout: { at, d, k, stride, width }, a, b0, b1 }: Part): number {
     return kernels.seedDecode(at.vals, at.idx, k, at.wDec, at.bDec, a(Arg.slot), at.mean, at.deviation, at.g, b0, b1, d, width, stride);
@@ -63,19 +34,17 @@ const phases = {
   },
   gradients({ kernels, memory, layout: { at, d, h, threads, stride, width }, a, zero, thread, bDecColumns }: Part): number {
     zero(bDecColumns, stride);
-    const offsets = new Uint32Array(memory.buffer, at.offsets, h + 1);
-    const first = latentAt(offsets, thread, threads);
-    const end = latentAt(offsets, thread + 1, threads);
+    const [first, end] = entryShare(part);
     return kernels.gradients(at.offsets, at.entries, at.wEnc, at.wDec, at.gEnc, at.gDec, at.touched, bDecColumns, a(Arg.unitRows), first, end, d, width, stride);
   },
   adam({ kernels, layout: { at, stride }, a, f0, f1 }: Part): number {
     const unitRows = a(Arg.unitRows);
-    kernels.adam(at.wEnc, at.wDec, at.gEnc, at.gDec, at.mEnc, at.vEnc, at.mDec, at.vDec, at.touched, at.zeroRow, unitRows === 0 ? 1 : 0, unitRows, a(Arg.clip), a(Arg.beta1), a(Arg.rest1), a(Arg.beta2), a(Arg.rest2), a(Arg.step), a(Arg.unbias2), a(Arg.epsilon), a(Arg.decay), f0, f1, stride);
+    kernels.adam(at.wEnc, at.wDec, at.gEnc, at.gDec, at.mEnc, at.vEnc, at.mDec, at.vDec, at.touched, at.zeroRow, a(Arg.denseDecoder), unitRows, a(Arg.clip), a(Arg.beta1), a(Arg.rest1), a(Arg.beta2), a(Arg.rest2), a(Arg.step), a(Arg.unbias2), a(Arg.epsilon), a(Arg.decay), f0, f1, stride);
     return 0;
   },
   signum({ kernels, layout: { at, stride }, a, f0, f1 }: Part): number {
     const unitRows = a(Arg.unitRows);
-    kernels.signum(at.wEnc, at.wDec, at.gEnc, at.gDec, at.mEnc, at.vEnc, at.mDec, at.vDec, at.touched, at.zeroRow, unitRows === 0 ? 1 : 0, unitRows, a(Arg.step), a(Arg.decay), a(Arg.share), a(Arg.rest1), f0, f1, stride);
+    kernels.signum(at.wEnc, at.wDec, at.gEnc, at.gDec, at.mEnc, at.vEnc, at.mDec, at.vDec, at.touched, at.zeroRow, a(Arg.denseDecoder), unitRows, a(Arg.step), a(Arg.decay), a(Arg.share), a(Arg.rest1), f0, f1, stride);
     return 0;
   },
   columnSquares({ kernels, layout: { at, stride }, zero, f0, f1, sums }: Part): number {
@@ -114,19 +83,4 @@ export function runPhase(name: PhaseName, share: Share): number {
     a: (index) => args[index]!,
     zero: (offset, bytes) => void new Uint8Array(memory.buffer, offset, bytes).fill(0),
   });
-}
-
-/** First latent of a thread's share, so that all shares have about as many entries. */
-function latentAt(offsets: Uint32Array, thread: number, threads: number): number {
-  const h = offsets.length - 1;
-  if (thread === 0) return 0;
-  if (thread === threads) return h;
-  const wanted = (offsets[h]! * thread) / threads;
-  let [low, high] = [0, h];
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (offsets[middle]! < wanted) low = middle + 1;
-    else high = middle;
-  }
-  return low;
 }

@@ -8,11 +8,11 @@ import { countSilence, encodeDead, type Gradients, placeEntries, reduceDecoderBi
  * each model dimension) between the backward pass and the optimiser, with the gradient's part along those columns taken out.
  */
 export async function seedGradients(context: StepContext): Promise<Gradients> {
-  const { config, memory, team, encoder } = context;
+  const { config, memory, team, codes } = context;
   const { batch, d } = memory.layout;
   const { args } = team;
   const values = batch * d;
-  await encoder.encode();
+  await codes.encode(config.k);
   const errorSquares = team.run("seedDecode");
   requireFiniteLoss(context, errorSquares);
   const { entries, numDead } = countSilence(context);
@@ -29,7 +29,7 @@ export async function seedGradients(context: StepContext): Promise<Gradients> {
   placeEntries(context);
   team.run("gradients");
   const biasSquares = reduceDecoderBias(context);
-  return { mseLoss: (memory.mseScale * errorSquares) / values, auxLoss, errorSquares, entries, numDead, squares: biasSquares + normaliseColumns(context) };
+  return { mseLoss: (memory.mseScale * errorSquares) / values, innerLoss: 0, auxLoss, errorSquares, entries, numDead, squares: biasSquares + normaliseColumns(context) };
 }
 
 /** W_dec[:, j] /= ‖W_dec[:, j]‖; g[:, j] -= W_dec[:, j]·⟨W_dec[:, j], g[:, j]⟩. Returns Σ of the squares of the matrices' gradients. */

@@ -1,5 +1,5 @@
 import { InputError, type StreamedTensor, tensorOf, type TensorSource } from "@mistral-sae/tensor";
-import type { Optimizer, ResolvedTrainerConfig } from "./config.ts";
+import { type Optimizer, type ResolvedTrainerConfig, trainerDefaults } from "./config.ts";
 import type { RandomState } from "./random.ts";
 import type { MatrixRegion, TrainerMemory, VectorRegion } from "./trainer-memory.ts";
 
@@ -9,6 +9,8 @@ export interface TrainerProgress {
   readonly step: number;
   readonly mseScale: number;
   readonly inputScale: number;
+  /** batchtopk, matryoshka_batchtopk; older checkpoints have none. */
+  readonly topkThreshold?: number | undefined;
   readonly random: RandomState;
   /** signum_schedule_free: the largest rate so far and the sum of its squares, which weigh the average. */
   readonly scheduleFree?: { readonly largestLr: number; readonly averageWeight: number } | undefined;
@@ -33,7 +35,7 @@ export interface SavedTrainer {
 }
 
 /** Options that must not change in the middle of a training; the others (threads, rates, batches …) may, and then decide anew. */
-const fixedOptions = ["dIn", "dSae", "k", "formulation", "normalizeActivations", "optimizer"] as const satisfies readonly (keyof ResolvedTrainerConfig)[];
+const fixedOptions = ["architecture", "dIn", "dOut", "dSae", "k", "formulation", "normalizeActivations", "optimizer"] as const satisfies readonly (keyof ResolvedTrainerConfig)[];
 
 /** Bytes of a chunk: enough for the disk, little beside the weights. */
 const chunkBytes = 4 << 20;
@@ -78,9 +80,9 @@ export function readState(memory: TrainerMemory, config: ResolvedTrainerConfig):
   }
   for (const [name, region] of vectorsOf(config.optimizer)) tensors[name] = whole(memory.vector(region).slice(0, d));
   tensors["since"] = whole(memory.since.slice());
-  const { step, mseScale, inputScale, random, largestLr, averageWeight } = memory;
+  const { step, mseScale, inputScale, topkThreshold, random, largestLr, averageWeight } = memory;
   const scheduleFree = config.optimizer === "signum_schedule_free" ? { largestLr, averageWeight } : undefined;
-  return { progress: { step, mseScale, inputScale, random, scheduleFree, config }, tensors };
+  return { progress: { step, mseScale, inputScale, topkThreshold, random, scheduleFree, config }, tensors };
 }
 
 function* rowChunks(memory: TrainerMemory, region: MatrixRegion): Generator<Uint8Array> {
@@ -96,9 +98,11 @@ function* rowChunks(memory: TrainerMemory, region: MatrixRegion): Generator<Uint
 
 /** Writes a saved state into a memory. Throws InputError when it belongs to another SAE, or lacks a tensor. */
 export async function writeState(memory: TrainerMemory, config: ResolvedTrainerConfig, { progress, tensors }: SavedTrainer): Promise<void> {
+  // Checkpoints from before there was a choice are of topk SAEs.
+  const saved = { ...trainerDefaults, dOut: progress.config.dIn, ...progress.config };
   for (const option of fixedOptions) {
-    if (progress.config[option] !== config[option]) {
-      throw new InputError(`the saved state belongs to another training: ${option} differs`, { field: option, got: progress.config[option], wanted: config[option] });
+    if (String(saved[option]) !== String(config[option])) {
+      throw new InputError(`the saved state belongs to another training: ${option} differs`, { field: option, got: String(saved[option]), wanted: String(config[option]) });
     }
   }
   const { d, h } = memory.layout;
@@ -118,6 +122,7 @@ export async function writeState(memory: TrainerMemory, config: ResolvedTrainerC
   memory.step = progress.step;
   memory.mseScale = progress.mseScale;
   memory.inputScale = progress.inputScale;
+  memory.topkThreshold = progress.topkThreshold ?? 0;
   memory.random = progress.random;
   memory.largestLr = progress.scheduleFree?.largestLr ?? 0;
   memory.averageWeight = progress.scheduleFree?.averageWeight ?? 0;

@@ -1,4 +1,6 @@
 import type { ResolvedTrainerConfig } from "./config.ts";
+import type { Codes } from "./codes.ts";
+import type { DenseEncoder } from "./dense-encoder.ts";
 import type { TrainerEncoder } from "./encoder.ts";
 import type { KernelTeam } from "./kernel-team.ts";
 import { Arg } from "./phases.ts";
@@ -10,15 +12,20 @@ export interface StepContext {
   readonly memory: TrainerMemory;
   readonly team: KernelTeam;
   readonly encoder: TrainerEncoder;
+  /** For architectures that need every pre-activation. */
+  readonly dense: DenseEncoder | undefined;
+  readonly codes: Codes;
 }
 
 /** What the backward pass leaves for the optimiser and the metrics; gradients lie in memory. */
 export interface Gradients {
   readonly mseLoss: number;
   readonly auxLoss: number;
+  /** Nested levels: their losses besides mseLoss, which is that of all latents. */
+  readonly innerLoss: number;
   /** Σ‖x - x̂‖². */
   readonly errorSquares: number;
-  /** Positive entries of the batch. */
+  /** Entries of the batch. */
   readonly entries: number;
   readonly numDead: number;
   /** Σ of the squares of all gradients. */
@@ -35,10 +42,10 @@ export function silenceRule({ deadSteps, deadFeatureWindowTokens, trainBatchSize
 }
 
 /** Counts which latents fired and how long the others have been silent. Lists the dead; returns their number and that of the entries. */
-export function countSilence({ config, memory, team }: StepContext): { readonly entries: number; readonly numDead: number } {
-  const { at, h, batch, k } = memory.layout;
+export function countSilence({ config, memory, team, codes }: StepContext): { readonly entries: number; readonly numDead: number } {
+  const { at, h, batch } = memory.layout;
   new Uint8Array(memory.buffer, at.counts, h * 4).fill(0);
-  const entries = team.kernels.countEntries(at.vals, at.idx, batch * k, at.counts);
+  const entries = codes.count();
   const { whenFired, increment, threshold } = silenceRule(config);
   const numDead = team.kernels.ageLatents(at.counts, memory.sinceAt, memory.nextSinceAt, whenFired, increment, threshold, at.dead, h);
   return { entries, numDead };
@@ -54,18 +61,17 @@ export async function encodeDead({ team, encoder }: StepContext, numDead: number
 }
 
 /** Sorts all entries of the batch, auxiliary ones too, by latent. */
-export function placeEntries({ memory, team }: StepContext): void {
-  const { at, h, batch, k, stride } = memory.layout;
-  const { kernels, args } = team;
-  const auxK = args[Arg.hasAux] === 0 ? 0 : args[Arg.auxK]!;
-  if (auxK > 0) kernels.countEntries(at.auxVals, at.auxIdx, batch * auxK, at.counts);
-  kernels.placeLatents(at.counts, at.offsets, h);
-  kernels.placeEntries(at.vals, at.idx, at.dz, batch, k, at.g, at.centered, stride, at.counts, at.entries);
-  if (auxK > 0) kernels.placeEntries(at.auxVals, at.auxIdx, at.auxDz, batch, auxK, at.g2, at.centered, stride, at.counts, at.entries);
+export function placeEntries({ memory, team, codes }: StepContext): void {
+  const { at, h } = memory.layout;
+  const hasAux = team.args[Arg.hasAux] !== 0;
+  if (hasAux) codes.countAux();
+  team.kernels.placeLatents(at.counts, at.offsets, h);
+  codes.place(false);
+  if (hasAux) codes.place(true);
 }
 
 /** Adds the threads' rows of a region in the order of the threads, into f64 [d]. */
-export function sumThreadRows({ memory }: StepContext, region: "columns" | "bDecColumns" | "sums", target: Float64Array): Float64Array {
+export function sumThreadRows({ memory }: StepContext, region: "columns" | "outerColumns" | "bDecColumns" | "sums", target: Float64Array): Float64Array {
   const { at, d, stride, threads } = memory.layout;
   const wide = region === "sums";
   for (let thread = 0; thread < threads; thread++) {

@@ -8,3 +8,6 @@ export function tileWidth(batch: number, h: number): number {
   const width = Math.floor(tileBytes / (batch * 4 * tileStep)) * tileStep;
   return Math.min(h, Math.max(tileStep, width));
 }
+
+/** Bytes of a thread's histogram of 16 bits: see BatchSelector. */
+export const histogramBytes = 4 << 16;

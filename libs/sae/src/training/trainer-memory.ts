@@ -14,7 +14,7 @@ export interface SharedTrainer {
 export type MatrixRegion = "wEnc" | "wDec" | "mEnc" | "vEnc" | "mDec" | "vDec" | "gEnc" | "gDec";
 export type VectorRegion = "bDec" | "mBDec" | "vBDec" | "gBDec" | "norms" | "along";
 
-const Scalar = { step: 0, mseScale: 1, inputScale: 2, sinceSide: 3, random: 4, largestLr: 8, averageWeight: 9 } as const;
+const Scalar = { step: 0, mseScale: 1, inputScale: 2, sinceSide: 3, random: 4, largestLr: 8, averageWeight: 9, topkThreshold: 10, outputScale: 11 } as const;
 const scalarCount = 16;
 
 /** A trainer's memory as the values of its training: every thread sees the same ones. */
@@ -74,6 +74,14 @@ export class TrainerMemory {
   }
   set averageWeight(value: number) {
     this.#scalars[Scalar.averageWeight] = value;
+  }
+
+  /** batchtopk, matryoshka_batchtopk: moving average of the smallest kept value, the threshold for inference. */
+  get topkThreshold(): number {
+    return this.#scalars[Scalar.topkThreshold]!;
+  }
+  set topkThreshold(value: number) {
+    this.#scalars[Scalar.topkThreshold] = value;
   }
 
   get random(): RandomState {

@@ -8,8 +8,9 @@ export interface TrainerMetrics {
   readonly step: number;
   /** Rows trained on, this batch included. */
   readonly nTrainingTokens: number;
+  /** What the step descends: all the losses below and, of nested levels, those of the levels within. */
   readonly loss: number;
-  /** Factor × mean squared error. */
+  /** Factor × mean squared error, of all latents. */
   readonly mseLoss: number;
   /** The auxiliary part, its coefficient included; 0 without dead latents. */
   readonly auxLoss: number;
@@ -17,7 +18,7 @@ export interface TrainerMetrics {
   readonly sparsityLoss: number;
   /** Σ‖x - x̂‖² / Σ‖x - x̄‖² of the batch, where the loss is taken. */
   readonly fvu: number;
-  /** Mean positive features a row. */
+  /** Mean features a row. */
   readonly l0: number;
   /** Dead latents by the run's rule, this batch counted. */
   readonly numDead: number;

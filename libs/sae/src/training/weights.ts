@@ -1,6 +1,8 @@
 import { InputError } from "@mistral-sae/tensor";
 import { foldDecoderNorms } from "../formats/fold.ts";
+import { type Architecture, selectsByK } from "../formats/config.ts";
 import { rowNorms, type SaeWeights } from "../formats/weights.ts";
+import { architectureFacts } from "./architecture.ts";
 import type { ResolvedTrainerConfig } from "./config.ts";
 import { savedRegions } from "./optimise.ts";
 import type { TrainerMemory } from "./trainer-memory.ts";
@@ -10,20 +12,21 @@ const unitTolerance = 1e-4;
 
 /**
  * The trained SAE, copied; with signum_schedule_free the averaged weights. With expected_average_only_in the factor s is folded so that the SAE reads raw rows: b_enc /= s and
- * b_dec /= s. That scales activations by 1/s and keeps the decoder's rows unit vectors; as all of a row's pre-activations scale
+ * b_dec /= s, threshold /= s. That scales activations by 1/s and keeps the decoder's rows unit vectors; as all of a row's pre-activations scale
  * alike, the selection does not change.
  */
 export function exportWeights(memory: TrainerMemory, config: ResolvedTrainerConfig, metadata: Readonly<Record<string, unknown>> = {}): SaeWeights {
-  const { d, h, k } = memory.layout;
+  const { d, h } = memory.layout;
   const { normalizeActivations } = config;
+  const architecture = exportedArchitecture(config);
   const saved = savedRegions(config);
   const unscale = (values: Float32Array): Float32Array => (memory.inputScale === 1 ? values : values.map((value) => value / memory.inputScale));
   return {
     config: {
-      architecture: "topk",
+      architecture,
       dIn: d,
       dSae: h,
-      k,
+      ...(selectsByK(architecture) ? { k: config.k } : {}),
       dtype: "float32",
       applyBDecToInput: true,
       normalizeActivations: normalizeActivations === "expected_average_only_in" || normalizeActivations === "covariance_whitening" ? "none" : normalizeActivations,
@@ -35,7 +38,18 @@ export function exportWeights(memory: TrainerMemory, config: ResolvedTrainerConf
     bEnc: unscale(memory.readBias(saved.wEnc)),
     wDec: memory.readRows(saved.wDec, 0, h),
     bDec: unscale(memory.vector(saved.bDec).slice(0, d)),
+    ...(isByBatch(config) ? { threshold: new Float32Array(h).fill(memory.topkThreshold / memory.inputScale) } : {}),
   };
+}
+
+/** What the trained SAE is for those who use it: a batch's largest values become those above one threshold, as in SAELens. */
+function exportedArchitecture(config: ResolvedTrainerConfig): Architecture {
+  const { architecture } = config;
+  return architecture === "batchtopk" || architecture === "matryoshka_batchtopk" ? "jumprelu" : architecture;
+}
+
+function isByBatch({ architecture }: ResolvedTrainerConfig): boolean {
+  return architectureFacts[architecture].k === "batch";
 }
 
 /**
@@ -52,6 +66,7 @@ export function adoptWeights(memory: TrainerMemory, config: ResolvedTrainerConfi
   }
   memory.writeBias("wEnc", sae.bEnc.map((value) => value * scale));
   memory.vector("bDec").set(sae.bDec.map((value) => value * scale));
+  if (isByBatch(config)) memory.topkThreshold = (sae.threshold!.reduce((sum, value) => sum + value, 0) / h) * scale;
 }
 
 function withUnitRows(sae: SaeWeights): SaeWeights {
@@ -63,7 +78,7 @@ function withUnitRows(sae: SaeWeights): SaeWeights {
 export function requireAdoptable(config: ResolvedTrainerConfig, { config: sae }: SaeWeights): void {
   const normalization = config.normalizeActivations === "expected_average_only_in" ? "none" : config.normalizeActivations;
   const pairs: readonly (readonly [string, unknown, unknown])[] = [
-    ["architecture", sae.architecture, "topk"],
+    ["architecture", sae.architecture, exportedArchitecture(config)],
     ["d_in", sae.dIn, config.dIn],
     ["d_sae", sae.dSae, config.dSae],
     ["normalize_activations", sae.normalizeActivations, normalization],
