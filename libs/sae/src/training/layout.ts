@@ -3,6 +3,7 @@ import { totalmem } from "node:os";
 import type { ResolvedTrainerConfig } from "./config.ts";
 import { architectureFacts, isDense } from "./architecture.ts";
 import { chunkRows } from "./chunks.ts";
+import { streamedRows } from "./streamed-phases.ts";
 import { histogramBytes, tileWidth } from "./tiles.ts";
 
 /** Everything that lies in the trainer's memory, as byte offsets, and the sizes that all threads compute with. */
@@ -33,6 +34,8 @@ export interface TrainerLayout {
   readonly slots: readonly number[];
   readonly rowLists: readonly number[];
   readonly rowStore: { readonly at: number; readonly bytes: number };
+  /** Whether gEnc and gDec exist: see streamed-phases.ts. */
+  readonly storesGradients: boolean;
   /** Bytes of the whole memory. */
   readonly bytes: number;
 }
@@ -40,6 +43,8 @@ export interface TrainerLayout {
 type Region =
   /* Encoder rows hold their bias in column d; decoder rows are zero there. [h, stride] */
   | "wEnc" | "wDec" | "mEnc" | "vEnc" | "mDec" | "vDec" | "gEnc" | "gDec"
+  /* Rows a thread, in place of gEnc and gDec where those do not fit. */
+  | "gradientRows"
   /* [stride] */
   | "bDec" | "mBDec" | "vBDec" | "gBDec" | "zeroRow" | "norms" | "along"
   /* [batch, stride]; g once for each nested reconstruction */
@@ -74,8 +79,15 @@ export function rowBytes(d: number): number {
   return Math.ceil((d + 1) / 4) * 16;
 }
 
-/** Places everything in one memory. */
-export function planLayout(config: ResolvedTrainerConfig): TrainerLayout {
+/** Places everything in one memory; gradients of all latents are kept where they fit into `addressable` bytes, or must be. */
+export function planLayout(config: ResolvedTrainerConfig, addressable: number = addressableBytes): TrainerLayout {
+  const stored = placeRegions(config, true);
+  const { sparsity } = architectureFacts[config.architecture];
+  const streams = config.formulation === "gao" && sparsity === "selected";
+  return streams && stored.bytes > addressable ? placeRegions(config, false) : stored;
+}
+
+function placeRegions(config: ResolvedTrainerConfig, storesGradients: boolean): TrainerLayout {
   const { dIn: d, dSae: h, kAux, threads, trainBatchSizeTokens: batch } = config;
   const k = Math.max(config.k, config.kStart);
   const stride = rowBytes(d);
@@ -92,7 +104,8 @@ export function planLayout(config: ResolvedTrainerConfig): TrainerLayout {
   const levels = widths.length;
   const seedCompat = config.formulation === "seed_compat";
   const sizes: Record<Region, number> = {
-    wEnc: matrix, wDec: matrix, mEnc: matrix, vEnc: matrix, mDec: matrix, vDec: matrix, gEnc: matrix, gDec: matrix,
+    wEnc: matrix, wDec: matrix, mEnc: matrix, vEnc: matrix, mDec: matrix, vDec: matrix, gEnc: storesGradients ? matrix : 0, gDec: storesGradients ? matrix : 0,
+    gradientRows: storesGradients ? 0 : threads * streamedRows * stride,
     bDec: stride, mBDec: stride, vBDec: stride, gBDec: stride, zeroRow: stride, norms: seedCompat ? stride : 0, along: seedCompat ? stride : 0,
     target: normalised ? rows : 0, centered: rows, g: rows * levels, g2: kAux > 0 ? rows : 0,
     mean: batch * 4, deviation: batch * 4,
@@ -115,7 +128,7 @@ export function planLayout(config: ResolvedTrainerConfig): TrainerLayout {
   const slots = Array.from({ length: config.batchSlots }, () => place(rows));
   const rowLists = Array.from({ length: config.batchSlots }, () => place(batch * 4));
   const rowStore = { at: place(config.rowStoreBytes), bytes: config.rowStoreBytes };
-  return { d, h, k, capacity, signed: config.architecture === "abstopk", widths, outer: at.g + (levels - 1) * rows, batch, kAux, threads, stride, width: Math.ceil(d / 4) * 16, tile: tileWidth(batch, h), at, slots, rowLists, rowStore, bytes: Math.ceil(top / pageBytes) * pageBytes };
+  return { d, h, k, capacity, signed: config.architecture === "abstopk", widths, outer: at.g + (levels - 1) * rows, batch, kAux, threads, stride, width: Math.ceil(d / 4) * 16, tile: tileWidth(batch, h), at, slots, rowLists, rowStore, storesGradients, bytes: Math.ceil(top / pageBytes) * pageBytes };
 }
 
 /** What training will take, by purpose; bytes. */
@@ -142,7 +155,7 @@ export function requireTrainingMemory(config: ResolvedTrainerConfig): void {
 
 function budgetOf(layout: TrainerLayout): MemoryBudget {
   const { h, stride, bytes, batch, kAux } = layout;
-  const parameters = 8 * h * stride;
+  const parameters = (layout.storesGradients ? 8 : 6) * h * stride;
   const chunk = chunkRows(batch) * h * 4;
   const encoder = chunk * 2 + (kAux > 0 ? chunk + h * stride : 0) + batch * (layout.k + kAux) * 24;
   return { parameters, batches: bytes - parameters - layout.rowStore.bytes, rowStore: layout.rowStore.bytes, encoder, total: bytes + encoder };
@@ -151,7 +164,7 @@ function budgetOf(layout: TrainerLayout): MemoryBudget {
 /** Refuses a training that does not fit, before anything is allocated. Throws InputError with the numbers. */
 export function requireMemory(layout: TrainerLayout, most: number | undefined): void {
   const budget = budgetOf(layout);
-  const parts = `weights, moments and gradients ${gib(budget.parameters)}, batches ${gib(budget.batches)}${budget.rowStore > 0 ? `, row store ${gib(budget.rowStore)}` : ""}, encoder ${gib(budget.encoder)}`;
+  const parts = `weights${layout.storesGradients ? ", moments and gradients" : " and moments"} ${gib(budget.parameters)}, batches ${gib(budget.batches)}${budget.rowStore > 0 ? `, row store ${gib(budget.rowStore)}` : ""}, encoder ${gib(budget.encoder)}`;
   const wish = `d_in ${layout.d}, d_sae ${layout.h}, batch ${layout.batch}`;
   if (layout.bytes > addressableBytes) {
     throw new InputError(`this trainer holds an SAE in one memory of at most ${gib(addressableBytes)}; ${wish} needs ${parts}`, { field: "dSae", got: gib(layout.bytes), wanted: `at most ${gib(addressableBytes)}` });

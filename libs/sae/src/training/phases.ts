@@ -2,6 +2,7 @@ import { entryShare } from "./entry-share.ts";
 import { Arg, type Part, type Share } from "./phase-args.ts";
 import { penalisedPhases } from "./penalised-phases.ts";
 import { selectedPhases } from "./selected-phases.ts";
+import { streamGradients, updateLatents } from "./streamed-phases.ts";
 
 export { Arg, argCount, InputMode, type Part, type Share } from "./phase-args.ts";
 
@@ -32,20 +33,26 @@ const phases = {
     kernels.seedFinish(at.vals, at.idx, k, at.wDec, at.deviation, at.g, a(Arg.hasAux) === 0 ? 0 : at.g2, at.dz, columns, a(Arg.gScale), b0, b1, width, stride);
     return 0;
   },
-  gradients({ kernels, memory, layout: { at, d, h, threads, stride, width }, a, zero, thread, bDecColumns }: Part): number {
+  gradients(part: Part): number {
+    const { kernels, layout: { at, d, stride, width, storesGradients }, a, zero, bDecColumns } = part;
     zero(bDecColumns, stride);
     const [first, end] = entryShare(part);
+    if (!storesGradients) return streamGradients(part, first, end);
     return kernels.gradients(at.offsets, at.entries, at.wEnc, at.wDec, at.gEnc, at.gDec, at.touched, bDecColumns, a(Arg.unitRows), first, end, d, width, stride);
   },
-  adam({ kernels, layout: { at, stride }, a, f0, f1 }: Part): number {
+  adam(part: Part): number {
+    const { kernels, layout: { at, stride }, a } = part;
     const unitRows = a(Arg.unitRows);
-    kernels.adam(at.wEnc, at.wDec, at.gEnc, at.gDec, at.mEnc, at.vEnc, at.mDec, at.vDec, at.touched, at.zeroRow, a(Arg.denseDecoder), unitRows, a(Arg.clip), a(Arg.beta1), a(Arg.rest1), a(Arg.beta2), a(Arg.rest2), a(Arg.step), a(Arg.unbias2), a(Arg.epsilon), a(Arg.decay), f0, f1, stride);
-    return 0;
+    const step = (gEnc: number, gDec: number, f0: number, f1: number): void =>
+      kernels.adam(at.wEnc, at.wDec, gEnc, gDec, at.mEnc, at.vEnc, at.mDec, at.vDec, at.touched, at.zeroRow, a(Arg.denseDecoder), unitRows, a(Arg.clip), a(Arg.beta1), a(Arg.rest1), a(Arg.beta2), a(Arg.rest2), a(Arg.step), a(Arg.unbias2), a(Arg.epsilon), a(Arg.decay), f0, f1, stride);
+    return updateLatents(part, step);
   },
-  signum({ kernels, layout: { at, stride }, a, f0, f1 }: Part): number {
+  signum(part: Part): number {
+    const { kernels, layout: { at, stride }, a } = part;
     const unitRows = a(Arg.unitRows);
-    kernels.signum(at.wEnc, at.wDec, at.gEnc, at.gDec, at.mEnc, at.vEnc, at.mDec, at.vDec, at.touched, at.zeroRow, a(Arg.denseDecoder), unitRows, a(Arg.step), a(Arg.decay), a(Arg.share), a(Arg.rest1), f0, f1, stride);
-    return 0;
+    const step = (gEnc: number, gDec: number, f0: number, f1: number): void =>
+      kernels.signum(at.wEnc, at.wDec, gEnc, gDec, at.mEnc, at.vEnc, at.mDec, at.vDec, at.touched, at.zeroRow, a(Arg.denseDecoder), unitRows, a(Arg.step), a(Arg.decay), a(Arg.share), a(Arg.rest1), f0, f1, stride);
+    return updateLatents(part, step);
   },
   columnSquares({ kernels, layout: { at, stride }, zero, f0, f1, sums }: Part): number {
     zero(sums, stride * 2);
