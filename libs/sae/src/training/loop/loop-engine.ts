@@ -54,8 +54,8 @@ export class LoopEngine implements StepEngine {
     if (bad < 0) return this.#keep(first);
     // The steps before the bad one again, from the weights that memory still holds: a loop gives its last state only.
     const done = bad === 0 ? [] : this.#keep(await this.#run(slots.slice(0, bad)));
-    const rest = bad + 1 < slots.length ? await this.steps(slots.slice(bad + 1)) : [];
-    return [...done, new NonFiniteError(this.#memory.step + 1 - rest.length, this.#culprit(slots[bad]!, first.reports[bad]!)), ...rest];
+    const error = new NonFiniteError(this.#memory.step + 1, this.#culprit(slots[bad]!, first.reports[bad]!));
+    return [...done, error, ...(bad + 1 < slots.length ? await this.steps(slots.slice(bad + 1)) : [])];
   }
 
   async close(): Promise<void> {
@@ -63,9 +63,9 @@ export class LoopEngine implements StepEngine {
   }
 
   async #run(slots: readonly number[]): Promise<{ readonly outputs: ort.InferenceSession.ReturnType; readonly reports: readonly Report[] }> {
-    const { outputs, count } = { outputs: await this.#session.run(this.#feeds(slots)), count: stepReport.length };
+    const outputs = await this.#session.run(this.#feeds(slots));
     const told = floats(outputs["report"]);
-    const reports = slots.map((_, i) => Object.fromEntries(stepReport.map((name, at) => [name, told[i * count + at]!])) as Report);
+    const reports = slots.map((_, i) => Object.fromEntries(stepReport.map((name, at) => [name, told[i * stepReport.length + at]!])) as Report);
     return { outputs, reports };
   }
 
