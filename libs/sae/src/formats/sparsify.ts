@@ -1,7 +1,7 @@
 import { stat } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { openSafetensors } from "@mistral-sae/tensor";
-import { hookOfModule } from "./hook-names.ts";
+import { hookOfModule, inputHookOfModule } from "./hook-names.ts";
 import { readJsonObject } from "./json.ts";
 import type { LoadedSae } from "./loaded.ts";
 import { dtypeOfTensors } from "./stored-dtype.ts";
@@ -9,10 +9,11 @@ import { requireTensors } from "./tensors.ts";
 import { requireSound, type SaeWeights } from "./weights.ts";
 
 export const SPARSIFY_WEIGHTS = "sae.safetensors";
+export const SPARSIFY_CFG = "cfg.json";
 
 /** Reads one hookpoint's folder as EleutherAI's sparsify writes it; the folder's name is the module path. */
 export async function readSparsify(folder: string): Promise<LoadedSae> {
-  const cfgPath = join(folder, "cfg.json");
+  const cfgPath = join(folder, SPARSIFY_CFG);
   const { json: cfg, text } = await readJsonObject(cfgPath);
   const weightsPath = join(folder, SPARSIFY_WEIGHTS);
   const warnings: string[] = [];
@@ -24,44 +25,53 @@ export async function readSparsify(folder: string): Promise<LoadedSae> {
   const k = cfg.count("k") ?? 32;
   if (k > dSae) throw cfg.refuse("k", `1 to ${dSae} (num_latents)`);
   if (activation === "groupmax" && dSae % k !== 0) throw cfg.refuse("k", `a divisor of ${dSae} (num_latents), for groupmax`);
-  for (const key of ["transcode", "skip_connection"]) {
-    if (cfg.boolean(key) === true) throw cfg.refuse(key, "false: an SAE that reads and writes the same rows", "transcoders cannot be loaded");
-  }
+  const transcode = cfg.boolean("transcode") ?? false;
+  const skipConnection = cfg.boolean("skip_connection") ?? false;
   await using source = await openSafetensors(weightsPath);
-  const table = { "encoder.weight": [dSae, dIn], "encoder.bias": [dSae], W_dec: [dSae, dIn], b_dec: [dIn] };
+  const table = { "encoder.weight": [dSae, dIn], "encoder.bias": [dSae], W_dec: [dSae, dIn], b_dec: [dIn], ...(skipConnection ? { W_skip: [dIn, dIn] } : {}) };
   requireTensors(source, weightsPath, table, {}, `d_in ${dIn} and num_latents ${dSae} in cfg.json`);
   const sae: SaeWeights = {
     config: {
       architecture: activation,
       dIn,
+      // sparsify's transcoders write rows as wide as they read.
+      ...(transcode ? { dOut: dIn } : {}),
+      ...(skipConnection ? { skipConnection } : {}),
       dSae,
       k,
       dtype: dtypeOfTensors(source),
-      applyBDecToInput: true,
+      applyBDecToInput: !transcode,
       normalizeActivations: "none",
       reshapeActivations: "none",
       rescaleActsByDecoderNorm: false,
-      metadata: await describe(folder, warnings),
+      metadata: await describe(folder, transcode, warnings),
     },
     wEnc: await source.readF32("encoder.weight"),
     bEnc: await source.readF32("encoder.bias"),
     wDec: await source.readF32("W_dec"),
     bDec: await source.readF32("b_dec"),
+    ...(skipConnection ? { wSkip: await source.readF32("W_skip") } : {}),
   };
   requireSound(sae, weightsPath);
   return { sae, source: { format: "sparsify", path: folder, files: [cfgPath, weightsPath], cfgJson: text, warnings } };
 }
 
 /** Model, data and hook, as far as the folder's name and the run's config.json tell them. */
-async function describe(folder: string, warnings: string[]): Promise<Record<string, unknown>> {
-  const module = basename(folder);
-  const hook = hookOfModule(module);
-  if (hook === undefined) warnings.push(`the folder's name "${module}" is no module path that names a hook`);
-  const run = join(dirname(folder), "config.json");
+async function describe(folder: string, transcode: boolean, warnings: string[]): Promise<Record<string, unknown>> {
+  // Several seeds of one hookpoint lie in folders of their own: layers.16/seed1.
+  const hookpoint = /^seed\d+$/.test(basename(folder)) ? dirname(resolve(folder)) : resolve(folder);
+  const module = basename(hookpoint);
+  const output = hookOfModule(module);
+  const input = transcode ? inputHookOfModule(module) : output;
+  if (output === undefined) warnings.push(`the folder's name "${module}" is no module path that names a hook`);
+  else if (input === undefined) warnings.push(`it reads the input of ${module}, which has no hook name here`);
+  const run = join(dirname(hookpoint), "config.json");
   const there = await stat(run).then((found) => found.isFile(), () => false);
   const settings = there ? (await readJsonObject(run)).json : undefined;
   return {
-    ...(hook === undefined ? {} : { hook_name: hook, hf_hook_name: module }),
+    ...(input === undefined ? {} : { hook_name: input }),
+    ...(transcode && output !== undefined ? { hook_name_out: output } : {}),
+    ...(output === undefined ? {} : { hf_hook_name: module }),
     ...(settings?.string("model") === undefined ? {} : { model_name: settings.string("model") }),
     ...(settings?.string("dataset") === undefined ? {} : { dataset_path: settings.string("dataset") }),
     ...(settings?.count("ctx_len") === undefined ? {} : { context_size: settings.count("ctx_len") }),

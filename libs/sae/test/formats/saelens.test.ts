@@ -2,7 +2,7 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { bytesFromF32, InputError, tensorOf, type Tensor, writeSafetensors } from "@mistral-sae/tensor";
 import { describe, expect, test } from "vitest";
-import { loadSae, type LoadSaeOptions, SaeCodec, type SaeWeights, writeSae } from "../../src/index.ts";
+import { loadSae, type LoadSaeOptions, type SaeConfig, SaeCodec, type SaeWeights, writeSae } from "../../src/index.ts";
 import { largestDifference, noise, randomSae, temporaryFolder } from "../support.ts";
 
 const temporary = temporaryFolder();
@@ -59,10 +59,19 @@ describe("SAELens folders", () => {
   });
 
   test("of every architecture survive writing and reading", async () => {
-    for (const architecture of ["standard", "topk", "abstopk", "jumprelu", "gated"] as const) {
-      const sae = randomSae({ architecture, ...(architecture.endsWith("topk") ? { k: 3 } : {}), metadata: { sae_lens_version: "6.54.12", odd: null, more: { a: [1, "b"] } } });
+    const transcoder = { dOut: 4, applyBDecToInput: false };
+    const kinds: readonly (readonly [string, Partial<SaeConfig>])[] = [
+      ...(["standard", "topk", "abstopk", "jumprelu", "gated"] as const).map((architecture) => [architecture, { architecture, ...(architecture.endsWith("topk") ? { k: 3 } : {}) }] as const),
+      ["matching_pursuit", { architecture: "matching_pursuit", matchingPursuit: { residualThreshold: 0.25, stopOnDuplicateSupport: false, maxIterations: 4 } }],
+      ["transcoder", transcoder],
+      ["skip_transcoder", { ...transcoder, skipConnection: true }],
+      ["jumprelu_transcoder", { ...transcoder, architecture: "jumprelu" }],
+      ["jumprelu_skip_transcoder", { ...transcoder, architecture: "jumprelu", skipConnection: true }],
+    ];
+    for (const [architecture, changes] of kinds) {
+      const sae = randomSae({ ...changes, metadata: { sae_lens_version: "6.54.12", odd: null, more: { a: [1, "b"] } } });
       const folder = await temporary(`kind-${architecture}`);
-      await writeSae(folder, sae);
+      expect(JSON.parse((await writeSae(folder, sae)).cfgJson)).toMatchObject({ architecture });
       expect((await loadSae(folder)).sae).toEqual(sae);
     }
   });
@@ -160,7 +169,9 @@ describe("a wrong SAELens folder is refused naming file, field, got and wanted",
   const without = (name: string): Record<string, Tensor> => Object.fromEntries(Object.entries(base).filter(([key]) => key !== name));
   const cases: [string, object | string, Record<string, Tensor>, RegExp][] = [
     ["unknown architecture", { ...CFG, architecture: "sparse" }, base, /architecture is not valid.*got sparse, wanted one of standard, topk/],
-    ["an architecture that is no plain SAE", { ...CFG, architecture: "temporal" }, base, /"temporal" cannot be loaded.*cfg\.json/],
+    ["a temporal SAE", { ...CFG, architecture: "temporal" }, base, /temporal SAEs cannot be loaded.*cfg\.json/],
+    ["a transcoder that centres its input", { ...CFG, architecture: "transcoder", d_out: 4 }, base, /apply_b_dec_to_input.*got true, wanted false/],
+    ["a transcoder without its output's width", { ...CFG, architecture: "skip_transcoder", apply_b_dec_to_input: false }, base, /d_out.*got nothing, wanted a value/],
     ["no architecture", { ...CFG, architecture: undefined }, base, /architecture.*got nothing, wanted a value/],
     ["unknown normalisation", { ...CFG, normalize_activations: "batch_norm" }, base, /got batch_norm, wanted one of none, layer_norm/],
     ["unknown reshaping", { ...CFG, reshape_activations: "hook_q" }, base, /got hook_q, wanted one of none, hook_z/],
@@ -201,6 +212,8 @@ describe("a wrong SAELens folder is refused naming file, field, got and wanted",
 
   test("what SAELens cannot express is not written", async () => {
     await expect(writeSae(await temporary("groupmax"), randomSae({ architecture: "groupmax", k: 2 }))).rejects.toThrow(/groupmax/);
+    await expect(writeSae(await temporary("topk-transcoder"), randomSae({ architecture: "topk", k: 2, dOut: 6, applyBDecToInput: false }))).rejects.toThrow(/got topk transcoder, wanted .*sparsify/);
+    await expect(writeSae(await temporary("skip"), randomSae({ architecture: "topk", k: 2, skipConnection: true }))).rejects.toThrow(/no topk autoencoder with a skip connection/);
     const sae = randomSae();
     sae.wDec[3] = Infinity;
     await expect(writeSae(await temporary("infinite"), sae)).rejects.toThrow(/W_dec\[3\]/);

@@ -52,12 +52,14 @@ export function modernise(legacy: JsonObject): JsonObject {
 // The activation function decides, whatever the architecture says: published files call a top-k SAE "standard".
 function chooseTopK(legacy: JsonObject, flat: Record<string, unknown>): void {
   const activation = flat["activation_fn"];
+  const k = legacy.object("activation_fn_kwargs")?.count("k") ?? flat["k"];
   if (activation === "topk") {
-    const k = legacy.object("activation_fn_kwargs")?.count("k") ?? flat["k"];
     if (k === undefined) throw new InputError("a top-k SAE without k", { file: legacy.file, field: "activation_fn_kwargs.k", got: "nothing", wanted: "a whole number of at least 1" });
     flat["architecture"] = "topk";
     flat["k"] = k;
   } else if (activation !== "relu") {
     throw new InputError("unknown activation function", { file: legacy.file, field: "activation_fn", got: activation, wanted: "relu or topk" });
+  } else if (flat["architecture"] === "topk" && k !== undefined) {
+    flat["k"] = k;
   }
 }

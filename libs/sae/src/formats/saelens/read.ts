@@ -2,6 +2,7 @@ import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { InputError, openSafetensors, type TensorSource } from "@mistral-sae/tensor";
 import { foldDecoderNorms, foldInputScale, foldWhitening, type Whitening } from "../fold.ts";
+import { outputWidth } from "../config.ts";
 import { readJsonObject } from "../json.ts";
 import type { LoadedSae, LoadSaeOptions } from "../loaded.ts";
 import { storedDType } from "../stored-dtype.ts";
@@ -42,26 +43,33 @@ interface Stored {
   readonly topkThreshold?: number;
 }
 
-function tableOf({ architecture, config: { dIn, dSae }, legacy }: SaelensCfg): { required: TensorTable; optional: TensorTable } {
-  const matrices = { W_enc: [dIn, dSae], W_dec: [dSae, dIn], b_dec: [dIn] };
+function tableOf({ batch, config, legacy }: SaelensCfg): { required: TensorTable; optional: TensorTable } {
+  const { architecture, dIn, dSae, skipConnection = false } = config;
+  const dOut = outputWidth(config);
+  const decoder = { W_dec: [dSae, dOut], b_dec: [dOut] };
   const optional = legacy ? { scaling_factor: [dSae] } : {};
+  if (architecture === "matching_pursuit") return { required: decoder, optional };
+  const matrices = { W_enc: [dIn, dSae], ...decoder, ...(skipConnection ? { W_skip: [dOut, dIn] } : {}) };
   if (architecture === "gated") return { required: { ...matrices, b_gate: [dSae], b_mag: [dSae], r_mag: [dSae] }, optional };
   const biased = { ...matrices, b_enc: [dSae] };
+  if (batch) return { required: { ...biased, topk_threshold: [] }, optional };
   if (architecture === "jumprelu") return { required: biased, optional: { ...optional, threshold: [dSae], log_threshold: [dSae] } };
-  if (architecture === "batchtopk" || architecture === "matryoshka_batchtopk") return { required: { ...biased, topk_threshold: [] }, optional };
   return { required: biased, optional };
 }
 
 async function readStored(source: TensorSource, cfg: SaelensCfg, file: string): Promise<Stored> {
-  const { dIn, dSae } = cfg.config;
-  const gated = cfg.architecture === "gated";
+  const { architecture, dIn, dSae, skipConnection = false } = cfg.config;
+  const gated = architecture === "gated";
+  const pursues = architecture === "matching_pursuit";
+  const wDec = await source.readF32("W_dec");
   const weights: SaeWeights = {
     config: cfg.config,
-    wEnc: await readTransposed(source, "W_enc", dIn, dSae),
-    bEnc: gated ? new Float32Array(dSae) : await source.readF32("b_enc"),
-    wDec: await source.readF32("W_dec"),
+    wEnc: pursues ? wDec : await readTransposed(source, "W_enc", dIn, dSae),
+    bEnc: gated || pursues ? new Float32Array(dSae) : await source.readF32("b_enc"),
+    wDec,
     bDec: await source.readF32("b_dec"),
-    ...(cfg.architecture === "jumprelu" ? { threshold: await readThreshold(source, file) } : {}),
+    ...(skipConnection ? { wSkip: await source.readF32("W_skip") } : {}),
+    ...(architecture === "jumprelu" && !cfg.batch ? { threshold: await readThreshold(source, file) } : {}),
     ...(gated ? { gate: { bGate: await source.readF32("b_gate"), bMag: await source.readF32("b_mag"), rMag: await source.readF32("r_mag") } } : {}),
   };
   if (source.tensors.has("scaling_factor")) await applyScalingFactor(source, weights, cfg.finetuningScalingFactor, file);
@@ -76,12 +84,13 @@ async function readThreshold(source: TensorSource, file: string): Promise<Float3
 }
 
 /** SAELens multiplied activations by this factor before decoding; folded into the decoder's rows it does the same. */
-async function applyScalingFactor(source: TensorSource, { wDec, config: { dIn } }: SaeWeights, allowed: boolean, file: string): Promise<void> {
+async function applyScalingFactor(source: TensorSource, { wDec, config }: SaeWeights, allowed: boolean, file: string): Promise<void> {
+  const dOut = outputWidth(config);
   const factors = await source.readF32("scaling_factor");
   const first = factors.findIndex((factor) => Math.abs(factor - 1) > 1e-5);
   if (first === -1) return;
   if (!allowed) throw new InputError("scaling_factor differs from 1 and cfg.json does not announce it", { file, field: `scaling_factor[${first}]`, got: factors[first], wanted: "1, or finetuning_scaling_factor true" });
-  for (let i = 0; i < wDec.length; i++) wDec[i]! *= factors[Math.floor(i / dIn)]!;
+  for (let i = 0; i < wDec.length; i++) wDec[i]! *= factors[Math.floor(i / dOut)]!;
 }
 
 /** Folds what SAELens applies outside the SAE, and turns a batchtopk checkpoint into the jumprelu SAE that it stands for. */

@@ -1,24 +1,14 @@
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { atomicWriteFile, bytesFromF32, type FloatDType, InputError, type StreamedTensor, writeSafetensors } from "@mistral-sae/tensor";
-import { outputWidth, type SaeConfig, type WeightDType } from "../config.ts";
+import { outputWidth, type SaeConfig } from "../config.ts";
+import { streamedTensor, TENSOR_TYPE, type WrittenSae } from "../streamed.ts";
 import { transposedPieces } from "../tensors.ts";
 import { requireSound, type SaeWeights } from "../weights.ts";
 import { CFG_FILE, WEIGHTS_FILE } from "./read.ts";
 
 /** The SAELens release whose form is written; its loader takes files without a version for legacy ones. */
 export const SAELENS_VERSION = "6.54.12";
-
-const TENSOR_TYPE: Readonly<Record<WeightDType, FloatDType>> = { float32: "F32", float16: "F16", bfloat16: "BF16" };
-
-/** What was written. */
-export interface WrittenSae {
-  readonly folder: string;
-  /** SHA-256 of the weights file. */
-  readonly weightsSha256: string;
-  /** The cfg.json written, verbatim. */
-  readonly cfgJson: string;
-}
 
 /**
  * Writes a SAELens 6 folder: `sae_weights.safetensors`, then `cfg.json`, each atomically, so that a folder with a cfg.json is whole.
@@ -86,7 +76,7 @@ function notSaelens({ architecture, dOut, skipConnection = false }: SaeConfig): 
 function tensorsOf(sae: SaeWeights, dtype: FloatDType): Record<string, StreamedTensor> {
   const { dIn, dSae, architecture } = sae.config;
   const dOut = outputWidth(sae.config);
-  const plain = (values: Float32Array, shape: readonly number[]): StreamedTensor => ({ dtype, shape, chunks: pieces(values, dtype) });
+  const plain = (values: Float32Array, shape: readonly number[]): StreamedTensor => streamedTensor(values, shape, dtype);
   const decoder = { W_dec: plain(sae.wDec, [dSae, dOut]), b_dec: plain(sae.bDec, [dOut]) };
   if (architecture === "matching_pursuit") return decoder;
   return {
@@ -98,12 +88,6 @@ function tensorsOf(sae: SaeWeights, dtype: FloatDType): Record<string, StreamedT
       : { b_gate: plain(sae.gate.bGate, [dSae]), b_mag: plain(sae.gate.bMag, [dSae]), r_mag: plain(sae.gate.rMag, [dSae]) }),
     ...(sae.threshold === undefined ? {} : { threshold: plain(sae.threshold, [dSae]) }),
   };
-}
-
-const PIECE_FLOATS = 1 << 20;
-
-function* pieces(values: Float32Array, dtype: FloatDType): Generator<Uint8Array> {
-  for (let start = 0; start < values.length; start += PIECE_FLOATS) yield bytesFromF32(dtype, values.subarray(start, start + PIECE_FLOATS));
 }
 
 function* encode(parts: Iterable<Float32Array>, dtype: FloatDType): Generator<Uint8Array> {
