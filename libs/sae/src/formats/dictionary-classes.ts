@@ -69,6 +69,12 @@ export function layoutOf(dictClass: DictClass, groups = 0): DictLayout {
   return plain(true, () => ({ threshold: [], group_sizes: [groups] }), { k: [] });
 }
 
+/** Whether a state dict may be dictionary_learning's. */
+export function isDictionary({ tensors }: NamedTensors): boolean {
+  const has = (name: string): boolean => tensors.has(name);
+  return (has("encoder.weight") && has("decoder.weight") && !has("pre_bias")) || (has("W_enc") && has("W_dec"));
+}
+
 /**
  * The class of a state dict that no config.json describes, by its keys. A top-k SAE and a batch top-k SAE have the same keys:
  * it is read as top-k, and `warnings` say so.

@@ -1,5 +1,5 @@
 import { stat } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { InputError } from "@mistral-sae/tensor";
 import type { SaeConfig } from "./config.ts";
 import { DICT_CLASSES, type DictClass, inferClass, layoutOf } from "./dictionary-classes.ts";
@@ -10,17 +10,19 @@ import { dtypeOfTensors } from "./stored-dtype.ts";
 import { requireTensors } from "./tensors.ts";
 import { matrixSize, requireOnlyTensors } from "./torch/requirements.ts";
 import { openStateDict, type StateDict } from "./torch/state-dict.ts";
-import { requireSound, type SaeWeights } from "./weights.ts";
+import { decoderNorms, requireSound, type SaeWeights } from "./weights.ts";
 
 export const DICTIONARY_FILE = "ae.pt";
 const CONFIG_FILE = "config.json";
+const UNIT_TOLERANCE = 1e-5 + 1e-8;
 
-/** Reads a trainer's folder as dictionary_learning writes it: ae.pt, and config.json beside it. */
-export async function readDictionaryLearning(folder: string, options: LoadSaeOptions): Promise<LoadedSae> {
-  const file = join(folder, DICTIONARY_FILE);
-  const configPath = join(folder, CONFIG_FILE);
-  const hasConfig = await stat(configPath).then((found) => found.isFile(), () => false);
-  const config = hasConfig ? await readJsonObject(configPath) : undefined;
+/**
+ * Reads a state dict of dictionary_learning: `ae.pt` of a trainer's folder, or a file in its `checkpoints`. The trainer's config.json is
+ * the one beside the file or, for a checkpoint, in the folder above. `path` is what the caller named, the folder or the file.
+ */
+export async function readDictionaryLearning(path: string, file: string, options: LoadSaeOptions): Promise<LoadedSae> {
+  const configPath = await findConfig(file);
+  const config = configPath === undefined ? undefined : await readJsonObject(configPath);
   const trainer = config?.json.object("trainer");
   const warnings: string[] = [];
   await using dict = await openStateDict(file);
@@ -42,8 +44,22 @@ export async function readDictionaryLearning(folder: string, options: LoadSaeOpt
   };
   requireSound(base, file);
   // dictionary_learning's own loader gives this class unit decoder rows.
-  const sae = dictClass === "AutoEncoder" ? foldDecoderNorms(base) : base;
-  return { sae, source: { format: "dictionary_learning", path: folder, files: config === undefined ? [file] : [configPath, file], cfgJson: config?.text ?? "{}", warnings } };
+  const sae = dictClass === "AutoEncoder" && !hasUnitRows(base) ? foldDecoderNorms(base) : base;
+  return { sae, source: { format: "dictionary_learning", path, files: configPath === undefined ? [file] : [configPath, file], cfgJson: config?.text ?? "{}", warnings } };
+}
+
+async function findConfig(file: string): Promise<string | undefined> {
+  const beside = join(dirname(file), CONFIG_FILE);
+  const above = join(dirname(file), "..", CONFIG_FILE);
+  for (const path of basename(dirname(resolve(file))) === "checkpoints" ? [beside, above] : [beside]) {
+    if (await stat(path).then((found) => found.isFile(), () => false)) return path;
+  }
+  return undefined;
+}
+
+/** torch's allclose to 1: its loader then leaves the rows alone. */
+function hasUnitRows(sae: SaeWeights): boolean {
+  return decoderNorms(sae).every((norm) => Math.abs(norm - 1) <= UNIT_TOLERANCE);
 }
 
 function chooseClass(dict: StateDict, trainer: JsonObject | undefined, given: string | undefined, warnings: string[]): DictClass {

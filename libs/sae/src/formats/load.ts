@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { readdir, stat } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { InputError, sha256File } from "@mistral-sae/tensor";
+import { isDictionary } from "./dictionary-classes.ts";
 import { DICTIONARY_FILE, readDictionaryLearning } from "./dictionary-learning.ts";
 import { type LoadedSae, type LoadSaeOptions, refuseUnusedOptions, type SaeSource } from "./loaded.ts";
 import { isOpenAi, readOpenAi } from "./openai.ts";
@@ -31,7 +32,7 @@ export async function loadSae(path: string, options: LoadSaeOptions = {}): Promi
   }
   if (names.includes(DICTIONARY_FILE)) {
     refuseUnusedOptions(options, ["k", "dictClass"], "dictionary_learning", path);
-    return await readDictionaryLearning(path, options);
+    return await readDictionaryLearning(path, join(path, DICTIONARY_FILE), options);
   }
   const [checkpoint, another] = names.filter((name) => name.endsWith(".pt"));
   if (checkpoint !== undefined && another === undefined) return await loadFile(join(path, checkpoint), options);
@@ -49,11 +50,15 @@ async function loadFile(path: string, options: LoadSaeOptions): Promise<LoadedSa
     refuseUnusedOptions(options, ["k"], "mistral-sae", path);
     return await readOriginal(dict, options.k);
   }
+  if (isDictionary(dict)) {
+    refuseUnusedOptions(options, ["k", "dictClass"], "dictionary_learning", path);
+    return await readDictionaryLearning(path, path, options);
+  }
   throw new InputError("the state dict is of no SAE known here", {
     file: path,
     field: "data.pkl",
     got: [...dict.tensors.keys()].slice(0, 12).join(", "),
-    wanted: `the tensors of openai/sparse_autoencoder or of mistral-sae; dictionary_learning's lie in a folder as ${DICTIONARY_FILE}`,
+    wanted: "the tensors of openai/sparse_autoencoder, of mistral-sae or of dictionary_learning",
   });
 }
 

@@ -19,7 +19,10 @@ export async function readOpenAi(dict: StateDict): Promise<LoadedSae> {
   requireOnlyTensors(dict, SETTINGS);
   const [dSae, dIn] = matrixSize(dict, "encoder.weight");
   const counters = { stats_last_nonzero: [dSae], latents_activation_frequency: [dSae], latents_mean_square: [dSae], "activation.k": [] };
-  requireTensors(dict, dict.path, { "encoder.weight": [dSae, dIn], "decoder.weight": [dIn, dSae], pre_bias: [dIn], latent_bias: [dSae] }, counters, `an encoder of ${dSae} × ${dIn}`);
+  // A tied decoder stores the encoder's matrix once more, under its own name.
+  const tied = dict.tensors.has("decoder.linear.weight");
+  const decoder = tied ? { "decoder.linear.weight": [dSae, dIn] } : { "decoder.weight": [dIn, dSae] };
+  requireTensors(dict, dict.path, { "encoder.weight": [dSae, dIn], ...decoder, pre_bias: [dIn], latent_bias: [dSae] }, counters, `an encoder of ${dSae} × ${dIn}`);
   const k = readActivation(dict, dSae);
   const sae: SaeWeights = {
     config: {
@@ -36,7 +39,7 @@ export async function readOpenAi(dict: StateDict): Promise<LoadedSae> {
     },
     wEnc: await dict.readF32("encoder.weight"),
     bEnc: await dict.readF32("latent_bias"),
-    wDec: await dict.readTransposed("decoder.weight"),
+    wDec: tied ? await dict.readF32("decoder.linear.weight") : await dict.readTransposed("decoder.weight"),
     bDec: await dict.readF32("pre_bias"),
   };
   requireSound(sae, dict.path);
@@ -46,7 +49,8 @@ export async function readOpenAi(dict: StateDict): Promise<LoadedSae> {
 
 /** k of a top-k SAE, undefined for a ReLU one. */
 function readActivation(dict: StateDict, dSae: number): number | undefined {
-  const activation = dict.values.get("activation");
+  // Without a name OpenAI's loader takes ReLU.
+  const activation = dict.values.get("activation") ?? "ReLU";
   if (activation === "ReLU") return undefined;
   const refuse = (field: string, got: unknown, wanted: string): InputError => new InputError("the activation function cannot be read", { file: dict.path, field, got: got ?? "nothing", wanted });
   if (activation !== "TopK") throw refuse("activation", activation, "TopK or ReLU");
