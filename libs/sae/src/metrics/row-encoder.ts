@@ -54,6 +54,12 @@ export class RowEncoder {
     return config.rescaleActsByDecoderNorm ? norms.fill(1) : norms;
   }
 
+  /** [d_sae] factor of each decoder row in a reconstruction; undefined where all are 1. */
+  directionScales(): Float32Array | undefined {
+    const { config, wDec } = this.codec.sae;
+    return config.rescaleActsByDecoderNorm ? rowNorms(wDec, wDec.length / config.dSae).map((norm) => 1 / norm) : undefined;
+  }
+
   async close(): Promise<void> {
     await this.#product.close();
   }
