@@ -3,15 +3,21 @@ import { OperationService } from "@mistral-sae/contracts/mistral_sae/operations/
 import { JobEngine, operationHandlers } from "@mistral-sae/jobs";
 import { implement, type ServiceImplementation } from "@mistral-sae/rpc";
 import type { TrainingServiceConfig } from "./config.ts";
-import { Runs, trainingHandlers } from "./handlers/training-handlers.ts";
+import { trainingHandlers } from "./handlers/training-handlers.ts";
 import { evaluateJob } from "./jobs/evaluate-job.ts";
 import { exportJob } from "./jobs/export-job.ts";
 import { harvestJob } from "./jobs/harvest-job.ts";
 import { DataFolder } from "./jobs/paths.ts";
+import { probeJob } from "./jobs/probe-job.ts";
 import { trainJob, type JobDependencies } from "./jobs/train-job.ts";
 import { InferencePeer } from "./peer/inference-peer.ts";
 import { RunMaker } from "./runs/run-maker.ts";
 import { RunStore } from "./runs/run-store.ts";
+import { Runs } from "./runs/runs.ts";
+import { sweepJob, sweepRunJob, type SweepParts } from "./sweeps/sweep-job.ts";
+import { SweepMaker } from "./sweeps/sweep-maker.ts";
+import { SweepStore } from "./sweeps/sweep-store.ts";
+import { Sweeps } from "./sweeps/sweeps.ts";
 
 /** The training service, ready to be served. */
 export interface OpenTraining {
@@ -28,20 +34,25 @@ export async function openTraining(config: TrainingServiceConfig): Promise<OpenT
   const folder = new DataFolder(config.data, config.saes);
   const store = new RunStore(folder.catalogue);
   const dependencies: JobDependencies = { store, folder, inference: config.inference, patienceMs: config.patienceSeconds * 1000, shardBytes: config.shardMib * 2 ** 20 };
-  const engine = await JobEngine.open({
+  const sweepParts = (): SweepParts => ({ engine, runs, sweeps });
+  const engine: JobEngine = await JobEngine.open({
     service: "training",
     path: folder.ledger,
-    definitions: [trainJob(dependencies), evaluateJob(dependencies), exportJob(dependencies), harvestJob(dependencies)],
+    definitions: [trainJob(dependencies), evaluateJob(dependencies), exportJob(dependencies), harvestJob(dependencies), probeJob(dependencies), sweepJob(dependencies, sweepParts), sweepRunJob(dependencies)],
     operationsInParallel: config.operationsInParallel,
   });
+  const sweepStore = new SweepStore(store.database);
+  const runs = new Runs(store, engine);
+  const sweeps = new Sweeps(sweepStore, store, runs, engine);
   const defaults = { threads: config.threads, bufferBytes: config.bufferMib * 2 ** 20 };
   const peerOf = (model: string, signal: AbortSignal): InferencePeer => new InferencePeer(config.inference, model, { signal, giveUpAfterMs: REQUEST_PATIENCE_MS, onAway: () => undefined });
   const maker = new RunMaker(store, defaults, peerOf);
   return {
-    services: [implement(TrainingService, trainingHandlers({ store, engine, maker, folder, peerOf })), implement(OperationService, operationHandlers(engine))],
+    services: [implement(TrainingService, trainingHandlers({ store, engine, maker, runs, sweeps, sweepMaker: new SweepMaker(store, sweepStore, maker), folder, peerOf })), implement(OperationService, operationHandlers(engine))],
     recover: () => {
       engine.recover();
-      new Runs(store, engine).startForgotten();
+      runs.startForgotten();
+      sweeps.startForgotten();
     },
     close: async () => {
       await engine.close();

@@ -9,9 +9,4 @@ export const laterHandlers = {
   importActivations: later("ImportActivations"),
   listActivationSets: later("ListActivationSets"),
   deleteActivationSet: later("DeleteActivationSet"),
-  createSweep: later("CreateSweep"),
-  getSweep: later("GetSweep"),
-  listSweeps: later("ListSweeps"),
-  stopSweep: later("StopSweep"),
-  probeSae: later("ProbeSae"),
 };

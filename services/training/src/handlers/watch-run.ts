@@ -1,9 +1,12 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { TrainingRunState, type TrainingMetrics, type TrainingRun } from "@mistral-sae/contracts/mistral_sae/training/v1/training";
 import { operationName, type JobEngine } from "@mistral-sae/jobs";
 import { runName } from "../runs/run-message.ts";
 import type { RunStore } from "../runs/run-store.ts";
-import type { Runs } from "./training-handlers.ts";
+import type { Runs } from "../runs/runs.ts";
 
+/** How often a run that waits for its turn is looked at. */
+const TURN_MS = 300;
 const METRICS_A_MESSAGE = 1000;
 /** States that nothing leaves by itself. */
 const RESTING: ReadonlySet<TrainingRunState> = new Set([TrainingRunState.SUCCEEDED, TrainingRunState.FAILED, TrainingRunState.STOPPED, TrainingRunState.PAUSED]);
@@ -25,6 +28,13 @@ export async function* watchRun(runs: Runs, store: RunStore, engine: JobEngine, 
     } while (metrics.length === METRICS_A_MESSAGE);
   }
   const resting = (): boolean => RESTING.has(runs.message(runs.row(runName(id))).state);
+  if (resting()) {
+    yield* news();
+    return;
+  }
+  if (runs.operation(id) === undefined) yield* news();
+  // Its sweep has not come to it yet.
+  while (runs.operation(id) === undefined && !resting()) await sleep(TURN_MS, undefined, { signal });
   if (resting()) {
     yield* news();
     return;

@@ -38,7 +38,7 @@ export class RunMaker {
     const repeated = request.requestId === "" ? undefined : this.#store.byRequestId(request.requestId);
     if (repeated !== undefined) return { kind: "known", run: requireSameRequest(repeated, asked, request) };
     const id = request.trainingRunId === "" ? undefined : requireId("training_run_id", request.trainingRunId);
-    const facts = await this.#facts(id, asked, signal);
+    const facts = await this.facts(id, asked, once(), signal);
     const known = this.#store.byId(facts.id);
     if (known === undefined) return { kind: "new", facts };
     if (known.identity !== facts.identity) {
@@ -47,15 +47,35 @@ export class RunMaker {
     return { kind: "known", run: known };
   }
 
-  async #facts(id: string | undefined, asked: TrainingConfig, signal: AbortSignal): Promise<RunFacts> {
-    const model = modelFacts(await this.#peerOf(asked.model, signal).capabilities(), asked.hookName, asked.hookNameOut);
+  /**
+   * A run, checked whole. What `read` has read for another run of the same request is not read again.
+   * @throws RpcError INVALID_ARGUMENT naming the field.
+   */
+  async facts(id: string | undefined, asked: TrainingConfig, read: Once, signal: AbortSignal): Promise<RunFacts> {
+    const capabilities = await read(`model ${asked.model}`, () => this.#peerOf(asked.model, signal).capabilities());
+    const model = modelFacts(capabilities, asked.hookName, asked.hookNameOut);
     const config = await resolveConfig(asked, model, this.#defaults);
-    const corpus = await checkingConfig("corpus.uri", async () => await corpusFingerprint(await openCorpus(corpusSourceOf(config.corpus)), signal));
-    if (config.evalCorpus !== undefined) await checkingConfig("eval_corpus.uri", () => openCorpus(corpusSourceOf(config.evalCorpus)));
-    const init = config.initFrom === "" ? "" : await checkingConfig("init_from", () => initDigest(config, model));
+    const source = corpusSourceOf(config.corpus);
+    const corpus = await read(`corpus ${JSON.stringify(source)}`, () => checkingConfig("corpus.uri", async () => await corpusFingerprint(await openCorpus(source), signal)));
+    const evalSource = config.evalCorpus === undefined ? undefined : corpusSourceOf(config.evalCorpus);
+    if (evalSource !== undefined) await read(`eval ${JSON.stringify(evalSource)}`, () => checkingConfig("eval_corpus.uri", () => openCorpus(evalSource)));
+    const init = config.initFrom === "" ? "" : await checkingConfig("init_from", () => initDigest(config, model, read));
     const identity = createHash("sha256").update(toBinary(TrainingConfigSchema, config)).update(JSON.stringify([model.digest, corpus, init])).digest("hex");
     return { id: id ?? `sae-${identity.slice(0, 12)}`, identity, asked, config, model, corpus };
   }
+}
+
+/** Reads something, or gives what was read under the same key before. */
+export type Once = <T>(key: string, read: () => Promise<T>) => Promise<T>;
+
+/** Remembers what is read for one request. */
+export function once(): Once {
+  const known = new Map<string, Promise<unknown>>();
+  return async <T>(key: string, read: () => Promise<T>): Promise<T> => {
+    const found = known.get(key) ?? read();
+    known.set(key, found);
+    return (await found) as T;
+  };
 }
 
 function requireSameRequest(run: RunRow, asked: TrainingConfig, request: CreateTrainingRunRequest): RunRow {
@@ -68,8 +88,8 @@ function requireSameRequest(run: RunRow, asked: TrainingConfig, request: CreateT
 }
 
 /** The digest of the SAE to start from, checked whole. */
-async function initDigest(config: TrainingConfig, widths: RowWidths): Promise<string> {
-  const { sae, source } = await loadSae(config.initFrom);
+async function initDigest(config: TrainingConfig, widths: RowWidths, read: Once): Promise<string> {
+  const { sae, source } = await read(`sae ${config.initFrom}`, () => loadSae(config.initFrom));
   requireAdoptable(resolveTrainerConfig(trainerOptions(config, widths)), sae);
   return await digestOf(source);
 }

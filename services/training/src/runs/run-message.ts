@@ -3,6 +3,7 @@ import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { OperationState, type Operation } from "@mistral-sae/contracts/mistral_sae/operations/v1/operation";
 import { TrainingRunSchema, TrainingRunState, type TrainingMetrics, type TrainingRun } from "@mistral-sae/contracts/mistral_sae/training/v1/training";
 import { operationName } from "@mistral-sae/jobs";
+import { outputHook } from "./model-facts.ts";
 import type { RunFacts, RunRow } from "./run-store.ts";
 
 /** Stages of a run, as its operation reports them. */
@@ -32,7 +33,8 @@ export function runMessage(run: RunRow, operation: Operation | undefined, metric
     saeUri: run.saeUri,
     weightsSha256: run.weightsSha256,
     stageSeconds: progress?.stageSeconds ?? {},
-    warnings: progress?.warnings ?? [],
+    warnings: [...warningsOf(run), ...(progress?.warnings ?? [])],
+    sweep: run.sweep === "" ? "" : `sweeps/${run.sweep}`,
     attempts: operation?.attempts ?? 0,
     operation: operationName("training", run.id),
     createTime: timestampFromMs(run.createMs),
@@ -40,6 +42,12 @@ export function runMessage(run: RunRow, operation: Operation | undefined, metric
     ...(metrics === undefined ? {} : { metrics }),
     ...(run.evaluation === undefined ? {} : { evaluation: run.evaluation }),
   });
+}
+
+/** What is known of a run before any work; its evaluation then says the same. */
+function warningsOf({ model, evaluation }: RunRow): string[] {
+  const { hookName, readOnly } = outputHook(model);
+  return readOnly === undefined || evaluation !== undefined ? [] : [`${hookName} cannot be written (${readOnly}): the evaluation measures the reconstruction, without cross-entropy and KL`];
 }
 
 function stateOf(run: RunRow, operation: Operation | undefined): TrainingRunState {
@@ -57,6 +65,7 @@ function stateOf(run: RunRow, operation: Operation | undefined): TrainingRunStat
     case OperationState.QUEUED:
       return TrainingRunState.QUEUED;
     default:
+      if (run.sweep !== "" && run.weightsSha256 === "") return TrainingRunState.QUEUED;
       // Somebody deleted the operation of a run that had ended.
       return run.evaluation === undefined ? TrainingRunState.STOPPED : TrainingRunState.SUCCEEDED;
   }

@@ -24,6 +24,8 @@ export interface RunFacts {
 export interface RunRow extends RunFacts {
   readonly seq: number;
   readonly requestId: string | undefined;
+  /** Id of the sweep that the run belongs to; empty for a run of its own. */
+  readonly sweep: string;
   readonly tokensHarvested: number;
   readonly tokensToHarvest: number;
   readonly evaluation: SaeEvaluation | undefined;
@@ -35,12 +37,19 @@ export interface RunRow extends RunFacts {
   readonly updateMs: number;
 }
 
+/** The row that a run would have. */
+export function draftOf(facts: RunFacts, sweep = ""): RunRow {
+  const now = Date.now();
+  return { ...facts, seq: 0, requestId: undefined, sweep, tokensHarvested: 0, tokensToHarvest: 0, evaluation: undefined, saeUri: "", weightsSha256: "", stopped: false, createMs: now, updateMs: now };
+}
+
 const SCHEMA = `
 create table if not exists runs (
   seq integer primary key autoincrement,
   id text not null unique,
   identity text not null,
   request_id text unique,
+  sweep text not null default '',
   asked blob not null,
   config blob not null,
   model text not null,
@@ -75,6 +84,14 @@ export class RunStore {
     this.#db = new DatabaseSync(path, { enableForeignKeyConstraints: true });
     this.#db.exec("pragma journal_mode = wal; pragma synchronous = full; pragma busy_timeout = 5000;");
     this.#db.exec(SCHEMA);
+    const columns = this.#db.prepare("pragma table_info(runs)").all();
+    // A catalogue that a service without sweeps made.
+    if (!columns.some(({ name }) => name === "sweep")) this.#db.exec("alter table runs add column sweep text not null default ''");
+  }
+
+  /** For other tables of the same catalogue; closed with this store. */
+  get database(): DatabaseSync {
+    return this.#db;
   }
 
   close(): void {
@@ -82,12 +99,13 @@ export class RunStore {
     this.#db.close();
   }
 
-  insert(facts: RunFacts, requestId: string | undefined): void {
+  insert(facts: RunFacts, requestId: string | undefined, sweep = ""): void {
     const now = Date.now();
-    this.#prepare("insert into runs (id, identity, request_id, asked, config, model, corpus, create_ms, update_ms) values (?, ?, ?, ?, ?, ?, ?, ?, ?)").run(
+    this.#prepare("insert into runs (id, identity, request_id, sweep, asked, config, model, corpus, create_ms, update_ms) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)").run(
       facts.id,
       facts.identity,
       requestId ?? null,
+      sweep,
       toBinary(TrainingConfigSchema, facts.asked),
       toBinary(TrainingConfigSchema, facts.config),
       JSON.stringify(facts.model),
@@ -130,17 +148,31 @@ export class RunStore {
     );
   }
 
-  /** Keeps metrics; a step that was kept before (a resumed run repeats some) is replaced. */
-  addMetrics(id: string, metrics: readonly TrainingMetrics[]): void {
-    const insert = this.#prepare("insert or replace into metrics (run, step, data) select seq, ?, ? from runs where id = ?");
+  /** The runs of a sweep, in the order in which they were made. */
+  ofSweep(sweep: string): RunRow[] {
+    return this.#prepare("select * from runs where sweep = ? order by seq")
+      .all(sweep)
+      .flatMap((columns) => rowOf(columns) ?? []);
+  }
+
+  /** Does several things or none of them. */
+  transaction(work: () => void): void {
     this.#db.exec("begin immediate");
     try {
-      for (const entry of metrics) insert.run(entry.step, toBinary(TrainingMetricsSchema, entry), id);
+      work();
       this.#db.exec("commit");
     } catch (error) {
       this.#db.exec("rollback");
       throw error;
     }
+  }
+
+  /** Keeps metrics; a step that was kept before (a resumed run repeats some) is replaced. */
+  addMetrics(id: string, metrics: readonly TrainingMetrics[]): void {
+    const insert = this.#prepare("insert or replace into metrics (run, step, data) select seq, ?, ? from runs where id = ?");
+    this.transaction(() => {
+      for (const entry of metrics) insert.run(entry.step, toBinary(TrainingMetricsSchema, entry), id);
+    });
   }
 
   /** Forgets the metrics of steps that a resumed run is going to repeat. */
@@ -175,6 +207,7 @@ function rowOf(columns: Record<string, SQLOutputValue> | undefined): RunRow | un
     id: String(columns["id"]),
     identity: String(columns["identity"]),
     requestId: typeof requestId === "string" ? requestId : undefined,
+    sweep: String(columns["sweep"]),
     asked: fromBinary(TrainingConfigSchema, columns["asked"] as Uint8Array),
     config: fromBinary(TrainingConfigSchema, columns["config"] as Uint8Array),
     model: storedModel(String(columns["model"])),
