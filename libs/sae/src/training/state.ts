@@ -1,6 +1,8 @@
 import { InputError, type StreamedTensor, tensorOf, type TensorSource } from "@mistral-sae/tensor";
-import { type Optimizer, type ResolvedTrainerConfig, trainerDefaults } from "./config.ts";
+import type { Optimizer, ResolvedTrainerConfig } from "./config.ts";
+import { encoderBiasName, latentTensors } from "./penalised-state.ts";
 import type { RandomState } from "./random.ts";
+import { readWhitening, whiteningShapes, writeWhitening } from "./whitening.ts";
 import type { MatrixRegion, TrainerMemory, VectorRegion } from "./trainer-memory.ts";
 
 /** What a continuation needs besides tensors. */
@@ -22,7 +24,7 @@ export interface TrainerState {
   readonly progress: TrainerProgress;
   /**
    * `W_enc`, `W_dec` F32 [d_sae, d_in] in the trainer's own space, `b_enc` F32 [d_sae], `b_dec` F32 [d_in], each again under
-   * `adam.exp_avg.` and `adam.exp_avg_sq.` (signum_schedule_free: `schedule_free.z.` and `schedule_free.x.`), and `since` U64 [d_sae]. Chunks are read from the trainer as they are asked for.
+   * `adam.exp_avg.` and `adam.exp_avg_sq.` (signum_schedule_free: `schedule_free.z.` and `schedule_free.x.`), `since` U64 [d_sae]; also `threshold` (jumprelu), `r_mag` and `b_mag` (gated, with `b_gate` in place of `b_enc`). Chunks are read from the trainer as they are asked for.
    */
   readonly tensors: Readonly<Record<string, StreamedTensor>>;
 }
@@ -46,12 +48,13 @@ export const optimiserPrefixes: Readonly<Record<Optimizer, readonly [m: string, 
   signum_schedule_free: ["schedule_free.z.", "schedule_free.x."],
 };
 
-const matricesOf = (optimizer: Optimizer): readonly (readonly [string, string, MatrixRegion])[] => {
-  const [m, v] = optimiserPrefixes[optimizer];
+const matricesOf = (config: Pick<ResolvedTrainerConfig, "architecture" | "optimizer">): readonly (readonly [string, string, MatrixRegion])[] => {
+  const [m, v] = optimiserPrefixes[config.optimizer];
+  const bias = encoderBiasName(config);
   return [
-    ["W_enc", "b_enc", "wEnc"],
-    [`${m}W_enc`, `${m}b_enc`, "mEnc"],
-    [`${v}W_enc`, `${v}b_enc`, "vEnc"],
+    ["W_enc", bias, "wEnc"],
+    [`${m}W_enc`, `${m}${bias}`, "mEnc"],
+    [`${v}W_enc`, `${v}${bias}`, "vEnc"],
     ["W_dec", "", "wDec"],
     [`${m}W_dec`, "", "mDec"],
     [`${v}W_dec`, "", "vDec"],
@@ -74,12 +77,15 @@ export function readState(memory: TrainerMemory, config: ResolvedTrainerConfig):
     const { dtype, shape, data } = tensorOf(values);
     return { dtype, shape, chunks: [data] };
   };
-  for (const [name, bias, region] of matricesOf(config.optimizer)) {
+  for (const [name, bias, region] of matricesOf(config)) {
     tensors[name] = { dtype: "F32", shape: [h, d], chunks: rowChunks(memory, region) };
     if (bias !== "") tensors[bias] = whole(memory.readBias(region));
   }
   for (const [name, region] of vectorsOf(config.optimizer)) tensors[name] = whole(memory.vector(region).slice(0, d));
+  for (const [name, vector] of latentTensors(memory, optimiserPrefixes[config.optimizer])) tensors[name] = whole(vector.slice());
   tensors["since"] = whole(memory.since.slice());
+  const whitening = readWhitening(memory);
+  if (whitening !== undefined) for (const [part, name, shape] of whiteningShapes(d)) tensors[name] = { ...whole(whitening[part]), shape };
   const { step, mseScale, inputScale, topkThreshold, random, largestLr, averageWeight } = memory;
   const scheduleFree = config.optimizer === "signum_schedule_free" ? { largestLr, averageWeight } : undefined;
   return { progress: { step, mseScale, inputScale, topkThreshold, random, scheduleFree, config }, tensors };
@@ -99,15 +105,16 @@ function* rowChunks(memory: TrainerMemory, region: MatrixRegion): Generator<Uint
 /** Writes a saved state into a memory. Throws InputError when it belongs to another SAE, or lacks a tensor. */
 export async function writeState(memory: TrainerMemory, config: ResolvedTrainerConfig, { progress, tensors }: SavedTrainer): Promise<void> {
   // Checkpoints from before there was a choice are of topk SAEs.
-  const saved = { ...trainerDefaults, dOut: progress.config.dIn, ...progress.config };
+  const saved: Partial<ResolvedTrainerConfig> = { architecture: "topk", dOut: progress.config.dIn, ...(progress.config as Partial<ResolvedTrainerConfig>) };
   for (const option of fixedOptions) {
     if (String(saved[option]) !== String(config[option])) {
       throw new InputError(`the saved state belongs to another training: ${option} differs`, { field: option, got: String(saved[option]), wanted: String(config[option]) });
     }
   }
   const { d, h } = memory.layout;
-  const [matrices, vectors] = [matricesOf(config.optimizer), vectorsOf(config.optimizer)];
-  const names = [...matrices.flatMap(([name, bias]) => [[name, [h, d]] as const, ...(bias === "" ? [] : [[bias, [h]] as const])]), ...vectors.map(([name]) => [name, [d]] as const), ["since", [h]] as const];
+  const [matrices, vectors] = [matricesOf(config), vectorsOf(config.optimizer)];
+  const ofLatents = latentTensors(memory, optimiserPrefixes[config.optimizer]);
+  const names = [...matrices.flatMap(([name, bias]) => [[name, [h, d]] as const, ...(bias === "" ? [] : [[bias, [h]] as const])]), ...vectors.map(([name]) => [name, [d]] as const), ...ofLatents.map(([name]) => [name, [h]] as const), ["since", [h]] as const, ...(memory.layout.whitens ? whiteningShapes(d).map(([, name, shape]) => [name, shape] as const) : [])];
   for (const [name, shape] of names) requireShape(tensors, name, shape);
   for (const [name, bias, region] of matrices) {
     const rows = Math.max(1, Math.floor(chunkBytes / (d * 4)));
@@ -117,6 +124,11 @@ export async function writeState(memory: TrainerMemory, config: ResolvedTrainerC
     if (bias !== "") memory.writeBias(region, await tensors.readF32(bias));
   }
   for (const [name, region] of vectors) memory.vector(region).set(await tensors.readF32(name));
+  for (const [name, vector] of ofLatents) vector.set(await tensors.readF32(name));
+  if (memory.layout.whitens) {
+    const [mean, rows, spectrum] = await Promise.all(whiteningShapes(d).map(async ([, name]) => await tensors.readF32(name)));
+    writeWhitening(memory, { mean: mean!, rows: rows!, spectrum: spectrum! });
+  }
   const { data } = await tensors.read("since");
   new Uint8Array(memory.buffer, memory.sinceAt, h * 8).set(data);
   memory.step = progress.step;

@@ -1,11 +1,19 @@
 /**
  * The gao formulation in plain f64, dense and without shortcuts: what the trainer is held against.
- * Gao et al. 2024 (arXiv 2406.04093) as in OpenAI's train.py, with AuxK's target detached and without b_dec.
+ * Gao et al. 2024 (arXiv 2406.04093) as in OpenAI's train.py, with AuxK's target detached and without b_dec; batchtopk: Bussmann
+ * et al. 2024 (arXiv 2412.06410); nested levels: Bussmann et al. 2025 (arXiv 2503.17547).
  */
 export interface ReferenceOptions {
   readonly d: number;
   readonly h: number;
-  readonly k: number;
+  /** Features a row, or a mean row for batchtopk, at a step from 0. */
+  readonly k: number | ((step: number) => number);
+  readonly selection?: "topk" | "abstopk" | "batchtopk" | undefined;
+  /** Latents of nested reconstructions, the last of them h. */
+  readonly widths?: readonly number[] | undefined;
+  /** A transcoder: rows have d + dOut columns. */
+  readonly dOut?: number | undefined;
+  readonly outputScale?: number | undefined;
   readonly rows: number;
   readonly kAux: number;
   readonly auxLossCoefficient: number;
@@ -24,90 +32,126 @@ export interface ReferenceOptions {
 
 export interface ReferenceStep {
   readonly mseLoss: number;
+  /** Of the levels within. */
+  readonly innerLoss: number;
   readonly auxLoss: number;
   readonly numDead: number;
+  readonly l0: number;
   readonly fvu: number;
   readonly gradNorm: number;
   readonly clipped: boolean;
-  /** Before projection and clipping: the auxiliary loss's part of the encoder's gradient. */
-  readonly auxEncoderGradient: Float64Array;
+  /** The smallest value kept, if any. */
+  readonly smallest: number;
 }
 
-type Parameters = Record<"wEnc" | "bEnc" | "wDec" | "bDec", Float64Array>;
+type Parameters = Record<"wEnc" | "bEnc" | "wDec" | "bDec" | "wSkip", Float64Array>;
+type Start = Record<Exclude<keyof Parameters, "wSkip">, ArrayLike<number>> & { readonly wSkip?: ArrayLike<number> | undefined };
+const names = ["wEnc", "bEnc", "wDec", "bDec", "wSkip"] as const;
 
 export class ReferenceTrainer {
   readonly parameters: Parameters;
   readonly #options: ReferenceOptions;
+  readonly #dOut: number;
   readonly #m: Parameters;
   readonly #v: Parameters;
   readonly #since: Float64Array;
   #step = 0;
 
-  constructor(options: ReferenceOptions, start: Record<keyof Parameters, ArrayLike<number>>) {
+  constructor(options: ReferenceOptions, start: Start) {
     this.#options = options;
+    this.#dOut = options.dOut ?? options.d;
     const copy = (from: (name: keyof Parameters) => ArrayLike<number>): Parameters => ({
       wEnc: Float64Array.from(from("wEnc")),
       bEnc: Float64Array.from(from("bEnc")),
       wDec: Float64Array.from(from("wDec")),
       bDec: Float64Array.from(from("bDec")),
+      wSkip: Float64Array.from(from("wSkip")),
     });
-    this.parameters = copy((name) => start[name]);
-    this.#m = copy((name) => new Float64Array(start[name].length));
-    this.#v = copy((name) => new Float64Array(start[name].length));
+    this.parameters = copy((name) => start[name] ?? []);
+    this.#m = copy((name) => new Float64Array(start[name]?.length ?? 0));
+    this.#v = copy((name) => new Float64Array(start[name]?.length ?? 0));
     this.#since = new Float64Array(options.h);
   }
 
   step(raw: ArrayLike<number>): ReferenceStep {
-    const { d, h, k, rows, kAux, auxLossCoefficient, deadTokens, mseScale, clip } = this.#options;
-    const { wEnc, bEnc, wDec, bDec } = this.parameters;
-    const gradient: Parameters = { wEnc: new Float64Array(h * d), bEnc: new Float64Array(h), wDec: new Float64Array(h * d), bDec: new Float64Array(d) };
-    const auxEncoderGradient = new Float64Array(h * d);
-    const x = this.#normalize(raw);
-    const centered = x.map((value, i) => value - bDec[i % d]!);
+    const { d, h, rows, kAux, auxLossCoefficient, deadTokens, mseScale, clip, selection = "topk", widths = [h] } = this.#options;
+    const k = typeof this.#options.k === "number" ? this.#options.k : this.#options.k(this.#step);
+    const dOut = this.#dOut;
+    const { wEnc, bEnc, wDec, bDec, wSkip } = this.parameters;
+    const gradient: Parameters = { wEnc: new Float64Array(h * d), bEnc: new Float64Array(h), wDec: new Float64Array(h * dOut), bDec: new Float64Array(dOut), wSkip: new Float64Array(wSkip.length) };
+    const { input, target } = this.#rows(raw);
     const pre = new Float64Array(rows * h);
-    for (let b = 0; b < rows; b++) for (let f = 0; f < h; f++) pre[b * h + f] = bEnc[f]! + product(centered, b * d, wEnc, f * d, d);
-    const z = topK(pre, rows, h, k, () => true);
-    const error = new Float64Array(rows * d);
-    for (let b = 0; b < rows; b++) for (let i = 0; i < d; i++) error[b * d + i] = decoded(z, wDec, b, i, h, d) + bDec[i]! - x[b * d + i]!;
-    const mseLoss = mseScale * meanSquare(error);
+    for (let b = 0; b < rows; b++) for (let f = 0; f < h; f++) pre[b * h + f] = bEnc[f]! + product(input, b * d, wEnc, f * d, d);
+    const z = selection === "batchtopk" ? batchTopK(pre, Math.round(k * rows)) : topK(pre, rows, h, Math.round(k), () => true, selection === "abstopk");
 
     for (let f = 0; f < h; f++) {
       let fired = false;
-      for (let b = 0; b < rows; b++) if (z[b * h + f]! > 0) fired = true;
+      for (let b = 0; b < rows; b++) if (z[b * h + f] !== 0) fired = true;
       this.#since[f] = fired ? 0 : this.#since[f]! + rows;
     }
     const dead = Array.from(this.#since, (since) => since >= deadTokens);
     const numDead = dead.filter(Boolean).length;
 
-    const g = error.map((value) => ((2 * mseScale) / (rows * d)) * value);
-    for (let i = 0; i < rows * d; i++) gradient.bDec[i % d]! += g[i]!;
-    this.#backward(z, g, centered, gradient, undefined);
+    let innerLoss = 0;
+    let mseLoss = 0;
+    let error = new Float64Array(0);
+    for (const width of widths) {
+      const within = z.map((value, i) => (i % h < width ? value : 0));
+      error = new Float64Array(rows * dOut);
+      for (let b = 0; b < rows; b++) {
+        for (let i = 0; i < dOut; i++) {
+          const skipped = wSkip.length === 0 ? 0 : product(input, b * d, wSkip, i * d, d);
+          error[b * dOut + i] = decoded(within, wDec, b, i, h, dOut) + bDec[i]! + skipped - target[b * dOut + i]!;
+        }
+      }
+      innerLoss += mseLoss;
+      mseLoss = mseScale * meanSquare(error);
+      const g = error.map((value) => ((2 * mseScale) / (rows * dOut)) * value);
+      for (let i = 0; i < rows * dOut; i++) gradient.bDec[i % dOut]! += g[i]!;
+      if (wSkip.length > 0) for (let b = 0; b < rows; b++) for (let i = 0; i < dOut; i++) for (let j = 0; j < d; j++) gradient.wSkip[i * d + j]! += g[b * dOut + i]! * input[b * d + j]!;
+      this.#backward(within, g, input, gradient);
+    }
 
     let auxLoss = 0;
     const used = Math.min(kAux, numDead);
     const residual = error.map((value) => -value);
-    const variance = columnVariance(residual, rows, d);
+    const variance = columnVariance(residual, rows, dOut);
     if (used > 0 && variance > 0) {
-      const za = topK(pre, rows, h, used, (f) => dead[f]!);
-      const q = new Float64Array(rows * d);
-      for (let b = 0; b < rows; b++) for (let i = 0; i < d; i++) q[b * d + i] = decoded(za, wDec, b, i, h, d) - residual[b * d + i]!;
+      const za = topK(pre, rows, h, used, (f) => dead[f]!, selection === "abstopk");
+      const q = new Float64Array(rows * dOut);
+      for (let b = 0; b < rows; b++) for (let i = 0; i < dOut; i++) q[b * dOut + i] = decoded(za, wDec, b, i, h, dOut) - residual[b * dOut + i]!;
       auxLoss = (auxLossCoefficient * meanSquare(q)) / variance;
-      const scale = (2 * auxLossCoefficient) / (rows * d * variance);
-      this.#backward(za, q.map((value) => scale * value), centered, gradient, auxEncoderGradient);
+      const scale = (2 * auxLossCoefficient) / (rows * dOut * variance);
+      this.#backward(za, q.map((value) => scale * value), input, gradient);
     }
 
     for (let f = 0; f < h; f++) {
-      const along = product(gradient.wDec, f * d, wDec, f * d, d);
-      for (let i = 0; i < d; i++) gradient.wDec[f * d + i]! -= along * wDec[f * d + i]!;
+      const along = product(gradient.wDec, f * dOut, wDec, f * dOut, dOut);
+      for (let i = 0; i < dOut; i++) gradient.wDec[f * dOut + i]! -= along * wDec[f * dOut + i]!;
     }
     const gradNorm = Math.sqrt(Object.values(gradient).reduce((sum, values) => sum + squares(values), 0));
     const factor = clip > 0 ? Math.min(1, clip / (gradNorm + 1e-6)) : 1;
     this.#adam(gradient, factor);
     for (let f = 0; f < h; f++) {
-      const norm = Math.sqrt(product(wDec, f * d, wDec, f * d, d));
-      for (let i = 0; i < d; i++) wDec[f * d + i]! /= norm;
+      const norm = Math.sqrt(product(wDec, f * dOut, wDec, f * dOut, dOut));
+      for (let i = 0; i < dOut; i++) wDec[f * dOut + i]! /= norm;
     }
-    return { mseLoss, auxLoss, numDead, fvu: meanSquare(error) / columnVariance(x, rows, d), gradNorm, clipped: factor < 1, auxEncoderGradient };
+    const kept = z.filter((value) => value !== 0);
+    const fvu = meanSquare(error) / columnVariance(target, rows, dOut);
+    return { mseLoss, innerLoss, auxLoss, numDead, l0: kept.length / rows, fvu, gradNorm, clipped: factor < 1, smallest: kept.reduce((least, value) => Math.min(least, value), Infinity) };
+  }
+
+  /** The encoder's input and what is to be reconstructed. */
+  #rows(raw: ArrayLike<number>): { readonly input: Float64Array; readonly target: Float64Array } {
+    const { d, dOut, rows, inputScale, outputScale = 1 } = this.#options;
+    if (dOut === undefined) {
+      const target = this.#normalize(raw);
+      return { input: target.map((value, i) => value - this.parameters.bDec[i % d]!), target };
+    }
+    const width = d + dOut;
+    const columns = (from: number, count: number, scale: number): Float64Array =>
+      Float64Array.from({ length: rows * count }, (_, i) => raw[Math.floor(i / count) * width + from + (i % count)]! * scale);
+    return { input: columns(0, d, inputScale), target: columns(d, dOut, outputScale) };
   }
 
   #normalize(raw: ArrayLike<number>): Float64Array {
@@ -129,20 +173,20 @@ export class ReferenceTrainer {
     return x;
   }
 
-  #backward(z: Float64Array, g: Float64Array, centered: Float64Array, gradient: Parameters, encoderOnly: Float64Array | undefined): void {
-    const { d, h, rows } = this.#options;
+  #backward(z: Float64Array, g: Float64Array, input: Float64Array, gradient: Parameters): void {
+    const { d, h, rows, dOut: transcoder } = this.#options;
+    const dOut = this.#dOut;
     const { wEnc, wDec } = this.parameters;
     for (let b = 0; b < rows; b++) {
       for (let f = 0; f < h; f++) {
         const value = z[b * h + f]!;
-        if (value <= 0) continue;
-        const dz = product(g, b * d, wDec, f * d, d);
+        if (value === 0) continue;
+        const dz = product(g, b * dOut, wDec, f * dOut, dOut);
         gradient.bEnc[f]! += dz;
+        for (let i = 0; i < dOut; i++) gradient.wDec[f * dOut + i]! += value * g[b * dOut + i]!;
         for (let i = 0; i < d; i++) {
-          gradient.wDec[f * d + i]! += value * g[b * d + i]!;
-          gradient.wEnc[f * d + i]! += dz * centered[b * d + i]!;
-          if (encoderOnly !== undefined) encoderOnly[f * d + i]! += dz * centered[b * d + i]!;
-          gradient.bDec[i]! -= dz * wEnc[f * d + i]!;
+          gradient.wEnc[f * d + i]! += dz * input[b * d + i]!;
+          if (transcoder === undefined) gradient.bDec[i]! -= dz * wEnc[f * d + i]!;
         }
       }
     }
@@ -152,7 +196,7 @@ export class ReferenceTrainer {
     const { beta1, beta2, epsilon, weightDecay, lr } = this.#options;
     const rate = lr(this.#step);
     const t = ++this.#step;
-    for (const name of ["wEnc", "bEnc", "wDec", "bDec"] as const) {
+    for (const name of names) {
       const [p, m, v] = [this.parameters[name], this.#m[name], this.#v[name]];
       gradient[name].forEach((raw, i) => {
         const g = raw * factor;
@@ -164,12 +208,20 @@ export class ReferenceTrainer {
   }
 }
 
-function topK(pre: Float64Array, rows: number, h: number, k: number, allowed: (f: number) => boolean): Float64Array {
+function topK(pre: Float64Array, rows: number, h: number, k: number, allowed: (f: number) => boolean, signed: boolean): Float64Array {
   const kept = new Float64Array(rows * h);
+  const size = (value: number): number => (signed ? Math.abs(value) : value);
   for (let b = 0; b < rows; b++) {
-    const order = Array.from({ length: h }, (_, f) => f).filter(allowed).sort((one, other) => pre[b * h + other]! - pre[b * h + one]!);
-    for (const f of order.slice(0, k)) kept[b * h + f] = Math.max(0, pre[b * h + f]!);
+    const order = Array.from({ length: h }, (_, f) => f).filter(allowed).sort((one, other) => size(pre[b * h + other]!) - size(pre[b * h + one]!));
+    for (const f of order.slice(0, k)) kept[b * h + f] = signed ? pre[b * h + f]! : Math.max(0, pre[b * h + f]!);
   }
+  return kept;
+}
+
+function batchTopK(pre: Float64Array, n: number): Float64Array {
+  const kept = new Float64Array(pre.length);
+  const order = Array.from(pre, (_, i) => i).sort((one, other) => pre[other]! - pre[one]!);
+  for (const i of order.slice(0, n)) kept[i] = Math.max(0, pre[i]!);
   return kept;
 }
 
