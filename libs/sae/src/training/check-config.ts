@@ -24,7 +24,6 @@ function requireBuilt(config: ResolvedTrainerConfig): void {
   const later: readonly (readonly [string, unknown, unknown])[] = [
     ["architecture", architectureFacts[config.architecture].sparsity, "selected"],
     ["dOut", config.transcoder, false],
-    ["normalizeActivations", config.normalizeActivations === "covariance_whitening", false],
     ["resampleEverySteps", config.resampleEverySteps, 0],
   ];
   for (const [field, got, wanted] of later) if (got !== wanted) throw new InputError(`${field}: this is not trained yet`, { field, got: String(got), wanted: String(wanted) });
@@ -90,6 +89,7 @@ export function checkConfig(config: ResolvedTrainerConfig): void {
     throw new InputError("the dead rule counts steps in seed_compat only; give deadFeatureWindowTokens", { field: "deadSteps", got: config.deadSteps, wanted: "nothing" });
   }
   if (config.optimizer !== "adam" && config.resampleEverySteps > 0) throw new InputError("resampling restarts Adam's moments; schedule-free averages have none", { field: "resampleEverySteps", got: config.resampleEverySteps, wanted: "0, or adam" });
+  if (config.transcoder && config.normalizeActivations === "covariance_whitening") throw new InputError("a transcoder's rows are not whitened: its output is no input", { field: "normalizeActivations", got: config.normalizeActivations, wanted: "another, or an SAE" });
   requireBuilt(config);
   if (config.lrWarmUpSteps + config.lrDecaySteps > config.totalSteps) {
     throw new InputError("warm-up and decay are longer than the run", { field: "lrDecaySteps", got: config.lrWarmUpSteps + config.lrDecaySteps, wanted: `at most ${config.totalSteps} steps together` });

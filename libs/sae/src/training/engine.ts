@@ -14,6 +14,7 @@ import type { StepEngine } from "./step-engine.ts";
 import { type StepContext, sumThreadRows } from "./step-context.ts";
 import type { TrainerMemory } from "./trainer-memory.ts";
 import type { TrainerMetrics } from "./trainer-port.ts";
+import { Whitener } from "./whitener.ts";
 
 const inputModes: Readonly<Record<TrainedNormalization, number>> = {
   none: InputMode.none,
@@ -27,9 +28,11 @@ const inputModes: Readonly<Record<TrainedNormalization, number>> = {
 export class TrainingEngine implements StepEngine, AsyncDisposable {
   readonly stepsPerRun = 1;
   readonly #context: StepContext;
+  readonly #whitener: Whitener | undefined;
 
-  private constructor(context: StepContext) {
+  private constructor(context: StepContext, whitener: Whitener | undefined) {
     this.#context = context;
+    this.#whitener = whitener;
   }
 
   /** Takes a memory that holds initial or restored weights. */
@@ -38,7 +41,7 @@ export class TrainingEngine implements StepEngine, AsyncDisposable {
     const team = await KernelTeam.start(layout, shared.memory, shared.module);
     const encoder = await TrainerEncoder.create(layout, shared.memory);
     const dense = isDense(config.architecture) ? await DenseEncoder.create(layout, shared.memory) : undefined;
-    return new TrainingEngine({ config, memory, team, encoder, dense, codes: codesOf(config, memory, team, encoder, dense) });
+    return new TrainingEngine({ config, memory, team, encoder, dense, codes: codesOf(config, memory, team, encoder, dense) }, layout.whitens ? await Whitener.create(memory) : undefined);
   }
 
   async steps(slots: readonly number[]): Promise<TrainerMetrics[]> {
@@ -53,7 +56,7 @@ export class TrainingEngine implements StepEngine, AsyncDisposable {
     const { config, memory, codes } = context;
     const { batch, h } = memory.layout;
     const lr = learningRate(memory.step, config);
-    const variance = this.#prepare(slot);
+    const variance = await this.#prepare(slot);
     const seedCompat = config.formulation === "seed_compat";
     const { mseLoss, innerLoss, auxLoss, errorSquares, entries, numDead, squares } = await (seedCompat ? seedGradients(context) : gaoGradients(context));
     requireFiniteGradient(context, squares);
@@ -83,6 +86,7 @@ export class TrainingEngine implements StepEngine, AsyncDisposable {
   async close(): Promise<void> {
     await this.#context.team.close();
     await this.#context.encoder.close();
+    await this.#whitener?.close();
     await this.#context.dense?.close();
   }
 
@@ -91,12 +95,13 @@ export class TrainingEngine implements StepEngine, AsyncDisposable {
   }
 
   /** Normalises and centres the batch; returns Σ‖x - x̄‖² of the rows that the loss compares with. */
-  #prepare(slot: number): number {
+  async #prepare(slot: number): Promise<number> {
     const { config, memory, team } = this.#context;
     const { at, slots, batch, d } = memory.layout;
     const { args } = team;
     const raw = config.formulation === "seed_compat" || config.normalizeActivations === "none";
-    args[Arg.slot] = slots[slot]!;
+    await this.#whitener?.run(slot);
+    args[Arg.slot] = this.#whitener === undefined ? slots[slot]! : at.target;
     args[Arg.target] = raw ? slots[slot]! : at.target;
     args[Arg.mode] = inputModes[config.normalizeActivations];
     args[Arg.inputScale] = memory.inputScale;

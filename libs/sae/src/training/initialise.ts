@@ -5,6 +5,7 @@ import { startOptimiser } from "./optimise.ts";
 import { Random } from "./random.ts";
 import { measureSample } from "./sample.ts";
 import type { TrainerMemory } from "./trainer-memory.ts";
+import { unfoldWhitening, whiteningOf, writeWhitening } from "./whitening.ts";
 import { adoptWeights, requireAdoptable } from "./weights.ts";
 
 /** What a training starts from besides its configuration. */
@@ -23,9 +24,9 @@ export function checkInit(config: ResolvedTrainerConfig, { sample, weights }: Tr
   if (weights !== undefined) requireAdoptable(config, weights);
   if (config.formulation === "seed_compat" || sample !== undefined) return;
   const centered = weights === undefined && config.bDecInitMethod !== "zeros";
-  const scaled = config.normalizeActivations === "expected_average_only_in";
+  const scaled = config.normalizeActivations === "expected_average_only_in" || config.normalizeActivations === "covariance_whitening";
   if (!centered && !scaled && config.mseScale !== undefined) return;
-  const need = scaled ? "expected_average_only_in" : centered ? `b_dec from ${config.bDecInitMethod}` : "the factor of the loss";
+  const need = scaled ? config.normalizeActivations : centered ? `b_dec from ${config.bDecInitMethod}` : "the factor of the loss";
   throw new InputError(`${need} is measured on a sample of the data`, { field: "sample", got: "nothing", wanted: "rows" });
 }
 
@@ -38,8 +39,10 @@ export function initialise(memory: TrainerMemory, config: ResolvedTrainerConfig,
   const statistics = sample === undefined || seedCompat ? undefined : measureSample(sample, config);
   memory.step = 0;
   memory.inputScale = statistics?.inputScale ?? 1;
+  const whitening = statistics?.whitening;
+  if (whitening !== undefined) writeWhitening(memory, whitening);
   memory.mseScale = config.mseScale ?? statistics?.mseScale ?? 1;
-  if (weights !== undefined) adoptWeights(memory, config, weights);
+  if (weights !== undefined) adoptWeights(memory, config, whitening === undefined ? weights : unfoldWhitening(weights, whiteningOf(whitening)));
   else if (seedCompat) initialiseSeed(memory, random);
   else initialiseGao(memory, random, statistics?.center);
   startOptimiser(memory, config);

@@ -30,6 +30,8 @@ export interface TrainerLayout {
   readonly width: number;
   /** Latents of a tile of `pre`: see DenseEncoder. */
   readonly tile: number;
+  /** Whether rows are whitened: the regions of the statistics are there. */
+  readonly whitens: boolean;
   readonly at: Readonly<Record<Region, number>>;
   readonly slots: readonly number[];
   readonly rowLists: readonly number[];
@@ -63,7 +65,9 @@ type Region =
   | "counts" | "offsets" | "dead" | "sinceA" | "sinceB" | "touched"
   | "entries"
   /* One row a thread, f32 or f64. */
-  | "columns" | "bDecColumns" | "sums";
+  | "columns" | "bDecColumns" | "sums"
+  /* covariance_whitening: [stride], [stride / 4, stride], [stride] */
+  | "whitenMean" | "whitenRows" | "whitenSpectrum";
 
 /** Where the first region starts; lower addresses are left to the compiler. */
 const firstByte = 4096;
@@ -103,6 +107,7 @@ function placeRegions(config: ResolvedTrainerConfig, storesGradients: boolean): 
   const widths = config.architecture === "matryoshka_batchtopk" ? config.matryoshkaWidths : [h];
   const levels = widths.length;
   const seedCompat = config.formulation === "seed_compat";
+  const whitens = config.normalizeActivations === "covariance_whitening";
   const sizes: Record<Region, number> = {
     wEnc: matrix, wDec: matrix, mEnc: matrix, vEnc: matrix, mDec: matrix, vDec: matrix, gEnc: storesGradients ? matrix : 0, gDec: storesGradients ? matrix : 0,
     gradientRows: storesGradients ? 0 : threads * streamedRows * stride,
@@ -117,6 +122,7 @@ function placeRegions(config: ResolvedTrainerConfig, storesGradients: boolean): 
     counts: h * 4, offsets: (h + 1) * 4, dead: h * 4, sinceA: h * 8, sinceB: h * 8, touched: h,
     entries: (entries + batch * kAux) * 16,
     columns: threads * stride, bDecColumns: threads * stride, sums: threads * stride * 2,
+    whitenMean: whitens ? stride : 0, whitenRows: whitens ? (stride / 4) * stride : 0, whitenSpectrum: whitens ? stride : 0,
   };
   let top = firstByte;
   const place = (bytes: number): number => {
@@ -128,7 +134,7 @@ function placeRegions(config: ResolvedTrainerConfig, storesGradients: boolean): 
   const slots = Array.from({ length: config.batchSlots }, () => place(rows));
   const rowLists = Array.from({ length: config.batchSlots }, () => place(batch * 4));
   const rowStore = { at: place(config.rowStoreBytes), bytes: config.rowStoreBytes };
-  return { d, h, k, capacity, signed: config.architecture === "abstopk", widths, outer: at.g + (levels - 1) * rows, batch, kAux, threads, stride, width: Math.ceil(d / 4) * 16, tile: tileWidth(batch, h), at, slots, rowLists, rowStore, storesGradients, bytes: Math.ceil(top / pageBytes) * pageBytes };
+  return { d, h, k, capacity, signed: config.architecture === "abstopk", widths, outer: at.g + (levels - 1) * rows, batch, kAux, threads, stride, width: Math.ceil(d / 4) * 16, tile: tileWidth(batch, h), whitens, at, slots, rowLists, rowStore, storesGradients, bytes: Math.ceil(top / pageBytes) * pageBytes };
 }
 
 /** What training will take, by purpose; bytes. */

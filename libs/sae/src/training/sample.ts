@@ -1,11 +1,14 @@
 import { InputError } from "@mistral-sae/tensor";
 import { newRowStats, normalizeRows } from "../codec/normalize.ts";
 import type { BDecInitMethod, ResolvedTrainerConfig, TrainedNormalization } from "./config.ts";
+import { measureWhitening, whitenSample, type WhiteningStatistics } from "./whitening.ts";
 
 /** What a trainer learns from a sample of its data before the first step. */
 export interface SampleStatistics {
   /** √d / mean ‖x‖ for expected_average_only_in (SAELens), else 1. */
   readonly inputScale: number;
+  /** For covariance_whitening. */
+  readonly whitening: WhiteningStatistics | undefined;
   /** Inverse of the normalised rows' variance about their mean, per element. */
   readonly mseScale: number;
   /** Start of b_dec, [d], in the normalised space. */
@@ -24,13 +27,14 @@ export function measureSample(sample: Float32Array, config: Pick<ResolvedTrainer
     throw new InputError("the sample is not whole rows", { field: "sample", got: `${sample.length} values`, wanted: `a multiple of ${d}` });
   }
   const inputScale = normalizeActivations === "expected_average_only_in" ? averageScale(sample, d) : 1;
-  const rows = normaliseSample(sample, d, normalizeActivations, inputScale);
+  const whitening = normalizeActivations === "covariance_whitening" ? measureWhitening(sample, d) : undefined;
+  const rows = whitening === undefined ? normaliseSample(sample, d, normalizeActivations, inputScale) : whitenSample(sample, whitening);
   const mean = columnMean(rows, d);
   const variance = meanSquare(rows, mean);
   if (!(variance > 0 && Number.isFinite(variance))) {
     throw new InputError("the sample has no finite variance", { field: "sample", got: variance, wanted: "rows of finite numbers that differ" });
   }
-  return { inputScale, mseScale: 1 / variance, center: centerOf(bDecInitMethod, rows, mean) };
+  return { inputScale, whitening, mseScale: 1 / variance, center: centerOf(bDecInitMethod, rows, mean) };
 }
 
 function centerOf(method: BDecInitMethod, rows: Float32Array, mean: Float64Array): Float64Array {

@@ -1,6 +1,7 @@
 import { InputError } from "@mistral-sae/tensor";
 import { once } from "node:events";
 import { Worker } from "node:worker_threads";
+import { foldWhitening } from "../formats/fold.ts";
 import type { SaeWeights } from "../formats/weights.ts";
 import { copyRows } from "./batch-writer.ts";
 import type { ResolvedTrainerConfig } from "./config.ts";
@@ -11,6 +12,7 @@ import { errorOf, type TrainerBackend, type TrainerReply, type TrainerRequest, t
 import { type SharedTrainer, TrainerMemory } from "./trainer-memory.ts";
 import type { TrainerMetrics, TrainerPort } from "./trainer-port.ts";
 import { exportWeights } from "./weights.ts";
+import { readWhitening, whiteningOf } from "./whitening.ts";
 
 interface Waiting {
   readonly slot: number;
@@ -112,7 +114,9 @@ export class ThreadedTrainer implements TrainerPort {
 
   async weights(metadata: Readonly<Record<string, unknown>> = {}): Promise<SaeWeights> {
     await this.#settled();
-    return exportWeights(this.#memory, this.config, metadata);
+    const sae = exportWeights(this.#memory, this.config, metadata);
+    const whitening = readWhitening(this.#memory);
+    return whitening === undefined ? sae : foldWhitening(sae, whiteningOf(whitening));
   }
 
   async close(): Promise<void> {

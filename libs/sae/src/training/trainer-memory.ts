@@ -128,6 +128,13 @@ export class TrainerMemory {
     return new Float32Array(this.buffer, this.layout.at[region], this.layout.stride / 4);
   }
 
+  /** Statistics of covariance_whitening with their padding, as a view: Mᵀ [stride / 4, stride / 4], the others [stride / 4]. */
+  whitening(part: "mean" | "rows" | "spectrum"): Float32Array {
+    const { at, stride, whitens } = this.layout;
+    const [offset, rows] = { mean: [at.whitenMean, 1] as const, rows: [at.whitenRows, stride / 4] as const, spectrum: [at.whitenSpectrum, 1] as const }[part];
+    return new Float32Array(this.buffer, offset, whitens ? (rows * stride) / 4 : 0);
+  }
+
   /** One batch slot with its padding, as a view. */
   slot(index: number): Float32Array {
     const { slots, batch, stride } = this.layout;

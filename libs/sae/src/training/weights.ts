@@ -76,7 +76,7 @@ function withUnitRows(sae: SaeWeights): SaeWeights {
 
 /** Throws InputError when a training cannot start from the SAE. */
 export function requireAdoptable(config: ResolvedTrainerConfig, { config: sae }: SaeWeights): void {
-  const normalization = config.normalizeActivations === "expected_average_only_in" ? "none" : config.normalizeActivations;
+  const normalization = config.normalizeActivations === "expected_average_only_in" || config.normalizeActivations === "covariance_whitening" ? "none" : config.normalizeActivations;
   const pairs: readonly (readonly [string, unknown, unknown])[] = [
     ["architecture", sae.architecture, exportedArchitecture(config)],
     ["d_in", sae.dIn, config.dIn],

@@ -85,6 +85,8 @@ export class LoopEngine implements StepEngine {
       decay: perStep((lr) => 1 - lr * weightDecay),
       mse_scale: scalar(mseScale),
       input_scale: scalar(inputScale),
+      whitening_mean: new ort.Tensor("float32", this.#memory.whitening("mean"), [layout.whitens ? width : 0]),
+      whitening_matrix: new ort.Tensor("float32", this.#memory.whitening("rows"), layout.whitens ? [width, width] : [0]),
       since: new ort.Tensor("int64", new BigInt64Array(this.#memory.buffer, this.#memory.sinceAt, h), [h]),
     };
     for (const name of carriedMatrices) feeds[name] = new ort.Tensor("float32", this.#memory.matrix(matrixRegions[name]), [h, width]);
