@@ -75,6 +75,8 @@ function tasksOfKind(kind: TaskKind, tokens: ProbeTokens, options: TaskOptions):
     const own = { train: examples(train, id, options.largestClass.train), test: examples(test, id, options.largestClass.test) };
     if (own.train.positive.length < SMALLEST_CLASS.train || own.test.positive.length < SMALLEST_CLASS.test) continue;
     tasks.push({ name: `${kind}:${nameOf(id)}`, kind, ...own });
+    // The other of two classes is the same task with yes and no exchanged.
+    if (ranked.length === 2) break;
   }
   return tasks;
 }
