@@ -8,3 +8,6 @@ export { columnSquares, divideColumns, projectColumns } from "./columns";
 export { boundRows, decodeRows, decodeNested, decodeRowsAux, countRows, placeRows } from "./rows";
 export { countAbove, collectAbove, histogram, histogramRows, trimRows } from "./select";
 export { widenF32, widenBf16, widenF16 } from "./widen";
+export { penalDense, penalPlace, penalScan } from "./penal-codes";
+export { penalFinish, penalLatents, penalSlopes } from "./penal-latents";
+export { penalAdd, penalErrors, penalRows } from "./penal-rows";

@@ -23,6 +23,11 @@ export const architectureFacts: Readonly<Record<TrainedArchitecture, Architectur
   jumprelu: { sparsity: "penalised", k: "none" },
 };
 
+/** Whether the largest pre-activations are selected; else a sparsity loss keeps features few. */
+export function isSelected(architecture: TrainedArchitecture): boolean {
+  return architectureFacts[architecture].sparsity === "selected";
+}
+
 /** Whether a step needs every pre-activation of the batch; the others do with a row's largest. */
 export function isDense(architecture: TrainedArchitecture): boolean {
   return architectureFacts[architecture].k !== "row";

@@ -22,7 +22,6 @@ export function checkOptions(architecture: TrainedArchitecture, given: TrainerCo
 /** Refuses what is not trained yet. */
 function requireBuilt(config: ResolvedTrainerConfig): void {
   const later: readonly (readonly [string, unknown, unknown])[] = [
-    ["architecture", architectureFacts[config.architecture].sparsity, "selected"],
     ["dOut", config.transcoder, false],
     ["resampleEverySteps", config.resampleEverySteps, 0],
   ];

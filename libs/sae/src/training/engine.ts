@@ -1,17 +1,16 @@
-import { architectureFacts, isDense } from "./architecture.ts";
-import { codesOf } from "./codes.ts";
+import { architectureFacts, isSelected } from "./architecture.ts";
 import type { ResolvedTrainerConfig, TrainedNormalization } from "./config.ts";
-import { DenseEncoder } from "./dense-encoder.ts";
-import { TrainerEncoder } from "./encoder.ts";
 import { requireFiniteGradient } from "./finite.ts";
-import { gaoGradients } from "./gao-step.ts";
+import type { GradientStep } from "./gradient-step.ts";
 import { KernelTeam } from "./kernel-team.ts";
 import { updateWeights } from "./optimise.ts";
+import { latentVectorsOf } from "./penalised-state.ts";
+import { PenalisedStep } from "./penalised-step.ts";
 import { Arg, InputMode } from "./phases.ts";
 import { learningRate } from "./schedule.ts";
-import { seedGradients } from "./seed-step.ts";
+import { SelectedStep } from "./selected-step.ts";
 import type { StepEngine } from "./step-engine.ts";
-import { type StepContext, sumThreadRows } from "./step-context.ts";
+import { type StepParts, sumThreadRows } from "./step-context.ts";
 import type { TrainerMemory } from "./trainer-memory.ts";
 import type { TrainerMetrics } from "./trainer-port.ts";
 import { Whitener } from "./whitener.ts";
@@ -27,11 +26,13 @@ const inputModes: Readonly<Record<TrainedNormalization, number>> = {
 /** Runs training steps on the calling thread and its kernel threads: dense products in onnxruntime, everything sparse in the kernels. */
 export class TrainingEngine implements StepEngine, AsyncDisposable {
   readonly stepsPerRun = 1;
-  readonly #context: StepContext;
+  readonly #parts: StepParts;
+  readonly #step: GradientStep;
   readonly #whitener: Whitener | undefined;
 
-  private constructor(context: StepContext, whitener: Whitener | undefined) {
-    this.#context = context;
+  private constructor(parts: StepParts, step: GradientStep, whitener: Whitener | undefined) {
+    this.#parts = parts;
+    this.#step = step;
     this.#whitener = whitener;
   }
 
@@ -39,9 +40,9 @@ export class TrainingEngine implements StepEngine, AsyncDisposable {
   static async start(config: ResolvedTrainerConfig, memory: TrainerMemory): Promise<TrainingEngine> {
     const { shared, layout } = memory;
     const team = await KernelTeam.start(layout, shared.memory, shared.module);
-    const encoder = await TrainerEncoder.create(layout, shared.memory);
-    const dense = isDense(config.architecture) ? await DenseEncoder.create(layout, shared.memory) : undefined;
-    return new TrainingEngine({ config, memory, team, encoder, dense, codes: codesOf(config, memory, team, encoder, dense) }, layout.whitens ? await Whitener.create(memory) : undefined);
+    const parts: StepParts = { config, memory, team };
+    const step = await (isSelected(config.architecture) ? SelectedStep : PenalisedStep).create(parts);
+    return new TrainingEngine(parts, step, layout.whitens ? await Whitener.create(memory) : undefined);
   }
 
   async steps(slots: readonly number[]): Promise<TrainerMetrics[]> {
@@ -52,26 +53,25 @@ export class TrainingEngine implements StepEngine, AsyncDisposable {
 
   /** Trains on the rows in a batch slot. Throws NonFiniteError, before any weight changes, when loss or gradient are not finite. */
   async step(slot: number): Promise<TrainerMetrics> {
-    const context = this.#context;
-    const { config, memory, codes } = context;
+    const parts = this.#parts;
+    const { config, memory } = parts;
     const { batch, h } = memory.layout;
     const lr = learningRate(memory.step, config);
     const variance = await this.#prepare(slot);
-    const seedCompat = config.formulation === "seed_compat";
-    const { mseLoss, innerLoss, auxLoss, errorSquares, entries, numDead, squares } = await (seedCompat ? seedGradients(context) : gaoGradients(context));
-    requireFiniteGradient(context, squares);
+    const { mseLoss, innerLoss, auxLoss, sparsityLoss, errorSquares, entries, numDead, squares } = await this.#step.gradients();
+    requireFiniteGradient(parts, squares);
     const gradNorm = Math.sqrt(squares);
-    updateWeights(context, lr, gradNorm);
+    updateWeights(parts, lr, gradNorm, latentVectorsOf(memory));
+    this.#step.afterUpdate();
     memory.flipSince();
-    if (codes.smallest !== undefined) memory.topkThreshold = (1 - config.topkThresholdLr) * memory.topkThreshold + config.topkThresholdLr * codes.smallest;
     memory.step += 1;
     return {
       step: memory.step,
       nTrainingTokens: memory.step * batch,
-      loss: mseLoss + innerLoss + auxLoss,
+      loss: mseLoss + innerLoss + auxLoss + sparsityLoss,
       mseLoss,
       auxLoss,
-      sparsityLoss: 0,
+      sparsityLoss,
       fvu: variance > 0 ? errorSquares / variance : 0,
       l0: entries / batch,
       numDead,
@@ -84,10 +84,9 @@ export class TrainingEngine implements StepEngine, AsyncDisposable {
   }
 
   async close(): Promise<void> {
-    await this.#context.team.close();
-    await this.#context.encoder.close();
+    await this.#parts.team.close();
+    await this.#step.close();
     await this.#whitener?.close();
-    await this.#context.dense?.close();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -96,7 +95,7 @@ export class TrainingEngine implements StepEngine, AsyncDisposable {
 
   /** Normalises and centres the batch; returns Σ‖x - x̄‖² of the rows that the loss compares with. */
   async #prepare(slot: number): Promise<number> {
-    const { config, memory, team } = this.#context;
+    const { config, memory, team } = this.#parts;
     const { at, slots, batch, d } = memory.layout;
     const { args } = team;
     const raw = config.formulation === "seed_compat" || config.normalizeActivations === "none";
@@ -105,10 +104,12 @@ export class TrainingEngine implements StepEngine, AsyncDisposable {
     args[Arg.target] = raw ? slots[slot]! : at.target;
     args[Arg.mode] = inputModes[config.normalizeActivations];
     args[Arg.inputScale] = memory.inputScale;
-    args[Arg.unitRows] = config.formulation === "gao" ? 1 : 0;
+    const seedCompat = config.formulation === "seed_compat";
+    args[Arg.unitRows] = !seedCompat && isSelected(config.architecture) ? 1 : 0;
+    args[Arg.denseDecoder] = seedCompat ? 1 : 0;
     const squares = team.run("prepare");
     let ofMean = 0;
-    for (const sum of sumThreadRows(this.#context, "sums", new Float64Array(d))) ofMean += sum * sum;
+    for (const sum of sumThreadRows(this.#parts, "sums", new Float64Array(d))) ofMean += sum * sum;
     return squares - ofMean / batch;
   }
 }

@@ -1,10 +1,10 @@
 import { NonFiniteError } from "./non-finite-error.ts";
 import { Arg } from "./phases.ts";
-import type { StepContext } from "./step-context.ts";
+import type { StepParts } from "./step-context.ts";
 import type { MatrixRegion } from "./trainer-memory.ts";
 
 /** Throws NonFiniteError when the loss is not finite, naming the first tensor of the forward pass that is not. */
-export function requireFiniteLoss({ memory, team }: StepContext, loss: number): void {
+export function requireFiniteLoss({ memory, team }: StepParts, loss: number): void {
   if (Number.isFinite(loss)) return;
   const { batch, d, stride } = memory.layout;
   const rows = new Float32Array(memory.buffer, team.args[Arg.slot]!, (batch * stride) / 4);
@@ -14,12 +14,13 @@ export function requireFiniteLoss({ memory, team }: StepContext, loss: number): 
 }
 
 /** Throws NonFiniteError when the gradient's squares are not finite, naming the gradient that is not. */
-export function requireFiniteGradient({ memory }: StepContext, squares: number): void {
+export function requireFiniteGradient({ memory }: StepParts, squares: number): void {
   if (Number.isFinite(squares)) return;
+  const stored = memory.layout.storesGradients;
   const name =
     firstBad([["the gradient of b_dec", memory.vector("gBDec")]]) ??
-    badMatrix(memory, "gDec", "the gradient of W_dec", "the gradient of W_dec") ??
-    badMatrix(memory, "gEnc", "the gradient of W_enc", "the gradient of b_enc");
+    (stored ? badMatrix(memory, "gDec", "the gradient of W_dec", "the gradient of W_dec") : undefined) ??
+    (stored ? badMatrix(memory, "gEnc", "the gradient of W_enc", "the gradient of b_enc") : undefined);
   throw new NonFiniteError(memory.step + 1, name ?? "the gradient's norm");
 }
 
@@ -27,7 +28,7 @@ function firstBad(tensors: readonly (readonly [string, Float32Array])[]): string
   return tensors.find(([, values]) => !values.every(Number.isFinite))?.[0];
 }
 
-function badMatrix(memory: StepContext["memory"], region: MatrixRegion, name: string, biasName: string): string | undefined {
+function badMatrix(memory: StepParts["memory"], region: MatrixRegion, name: string, biasName: string): string | undefined {
   const { d, h } = memory.layout;
   for (let f = 0; f < h; f++) {
     const bad = memory.row(region, f).findIndex((value) => !Number.isFinite(value));

@@ -36,7 +36,7 @@ export async function gaoGradients(context: StepContext): Promise<Gradients> {
   }
   placeEntries(context);
   const squares = team.run("gradients");
-  return { mseLoss, innerLoss: (memory.mseScale * inner) / values, auxLoss, errorSquares, entries, numDead, squares: squares + reduceDecoderBias(context) };
+  return { mseLoss, innerLoss: (memory.mseScale * inner) / values, auxLoss, sparsityLoss: 0, errorSquares, entries, numDead, squares: squares + reduceDecoderBias(context) };
 }
 
 /** B·‖ē‖²: with Σ‖e‖² it gives Σ‖e - ē‖², from the column sums of g = -gScale·e. */

@@ -1,7 +1,9 @@
 import { InputError } from "@mistral-sae/tensor";
 import type { SaeWeights } from "../formats/weights.ts";
+import { isSelected } from "./architecture.ts";
 import type { ResolvedTrainerConfig } from "./config.ts";
 import { startOptimiser } from "./optimise.ts";
+import { initialisePenalised } from "./penalised-state.ts";
 import { Random } from "./random.ts";
 import { measureSample } from "./sample.ts";
 import type { TrainerMemory } from "./trainer-memory.ts";
@@ -44,7 +46,8 @@ export function initialise(memory: TrainerMemory, config: ResolvedTrainerConfig,
   memory.mseScale = config.mseScale ?? statistics?.mseScale ?? 1;
   if (weights !== undefined) adoptWeights(memory, config, whitening === undefined ? weights : unfoldWhitening(weights, whiteningOf(whitening)));
   else if (seedCompat) initialiseSeed(memory, random);
-  else initialiseGao(memory, random, statistics?.center);
+  else if (isSelected(config.architecture)) initialiseGao(memory, random, statistics?.center);
+  else initialisePenalised(memory, config, random, statistics?.center);
   startOptimiser(memory, config);
   memory.random = random.state;
 }

@@ -1,10 +1,11 @@
 import { readFileSync } from "node:fs";
+import type { PenalisedKernels } from "./penalised-kernels.ts";
 
 /** A byte offset in the trainer's memory. */
 type Pointer = number;
 
 /** What `assembly/` exports; see there for the meaning of each argument. */
-export interface Kernels {
+export interface Kernels extends PenalisedKernels {
   readonly prepare: (x: Pointer, target: Pointer, centered: Pointer, bDec: Pointer, mean: Pointer, deviation: Pointer, mode: number, scale: number, b0: number, b1: number, d: number, stride: number) => void;
   readonly moments: (rows: Pointer, sums: Pointer, b0: number, b1: number, width: number, stride: number) => number;
   readonly decode: (vals: Pointer, idx: Pointer, k: number, wDec: Pointer, bDec: Pointer, target: Pointer, g: Pointer, dz: Pointer, columns: Pointer, gScale: number, b0: number, b1: number, width: number, stride: number) => number;

@@ -1,8 +1,9 @@
 import { InputError } from "@mistral-sae/tensor";
 import { totalmem } from "node:os";
 import type { ResolvedTrainerConfig } from "./config.ts";
-import { architectureFacts, isDense } from "./architecture.ts";
+import { architectureFacts, isDense, isSelected } from "./architecture.ts";
 import { chunkRows } from "./chunks.ts";
+import { type PenalisedRegion, penalisedShape, type PenalisedShape, penalisedSizes } from "./penalised-layout.ts";
 import { streamedRows } from "./streamed-phases.ts";
 import { histogramBytes, tileWidth } from "./tiles.ts";
 
@@ -30,6 +31,8 @@ export interface TrainerLayout {
   readonly width: number;
   /** Latents of a tile of `pre`: see DenseEncoder. */
   readonly tile: number;
+  /** Of architectures that a sparsity loss keeps sparse. */
+  readonly penalised: PenalisedShape | undefined;
   /** Whether rows are whitened: the regions of the statistics are there. */
   readonly whitens: boolean;
   readonly at: Readonly<Record<Region, number>>;
@@ -49,7 +52,7 @@ type Region =
   | "gradientRows"
   /* [stride] */
   | "bDec" | "mBDec" | "vBDec" | "gBDec" | "zeroRow" | "norms" | "along"
-  /* [batch, stride]; g once for each nested reconstruction */
+  /* [batch, stride]; g once for each nested reconstruction, and for a gated SAE's by its gate */
   | "target" | "centered" | "g" | "g2"
   /* [batch] */
   | "mean" | "deviation"
@@ -67,7 +70,8 @@ type Region =
   /* One row a thread, f32 or f64. */
   | "columns" | "bDecColumns" | "sums"
   /* covariance_whitening: [stride], [stride / 4, stride], [stride] */
-  | "whitenMean" | "whitenRows" | "whitenSpectrum";
+  | "whitenMean" | "whitenRows" | "whitenSpectrum"
+  | PenalisedRegion;
 
 /** Where the first region starts; lower addresses are left to the compiler. */
 const firstByte = 4096;
@@ -106,13 +110,15 @@ function placeRegions(config: ResolvedTrainerConfig, storesGradients: boolean): 
   const capacity = byBatch ? Math.min(batch * h, candidates * entries) : entries;
   const widths = config.architecture === "matryoshka_batchtopk" ? config.matryoshkaWidths : [h];
   const levels = widths.length;
+  const penalised = isSelected(config.architecture) ? undefined : penalisedShape(config);
+  const tile = tileWidth(batch, h);
   const seedCompat = config.formulation === "seed_compat";
   const whitens = config.normalizeActivations === "covariance_whitening";
   const sizes: Record<Region, number> = {
     wEnc: matrix, wDec: matrix, mEnc: matrix, vEnc: matrix, mDec: matrix, vDec: matrix, gEnc: storesGradients ? matrix : 0, gDec: storesGradients ? matrix : 0,
     gradientRows: storesGradients ? 0 : threads * streamedRows * stride,
     bDec: stride, mBDec: stride, vBDec: stride, gBDec: stride, zeroRow: stride, norms: seedCompat ? stride : 0, along: seedCompat ? stride : 0,
-    target: normalised ? rows : 0, centered: rows, g: rows * levels, g2: kAux > 0 ? rows : 0,
+    target: normalised ? rows : 0, centered: rows, g: rows * (penalised?.gated === true ? 2 : levels), g2: kAux > 0 ? rows : 0,
     mean: batch * 4, deviation: batch * 4,
     vals: capacity * 4, idx: capacity * 4, dz: entries * 4,
     bounds: plain ? 0 : batch * 8, auxBounds: plain ? 0 : batch * 8, rowCounts: batch * 4, ties: byBatch ? batch * 4 : 0, histograms: byBatch ? threads * histogramBytes : 0,
@@ -123,6 +129,7 @@ function placeRegions(config: ResolvedTrainerConfig, storesGradients: boolean): 
     entries: (entries + batch * kAux) * 16,
     columns: threads * stride, bDecColumns: threads * stride, sums: threads * stride * 2,
     whitenMean: whitens ? stride : 0, whitenRows: whitens ? (stride / 4) * stride : 0, whitenSpectrum: whitens ? stride : 0,
+    ...penalisedSizes(penalised, { h, batch, threads, stride, tile }),
   };
   let top = firstByte;
   const place = (bytes: number): number => {
@@ -134,7 +141,7 @@ function placeRegions(config: ResolvedTrainerConfig, storesGradients: boolean): 
   const slots = Array.from({ length: config.batchSlots }, () => place(rows));
   const rowLists = Array.from({ length: config.batchSlots }, () => place(batch * 4));
   const rowStore = { at: place(config.rowStoreBytes), bytes: config.rowStoreBytes };
-  return { d, h, k, capacity, signed: config.architecture === "abstopk", widths, outer: at.g + (levels - 1) * rows, batch, kAux, threads, stride, width: Math.ceil(d / 4) * 16, tile: tileWidth(batch, h), whitens, at, slots, rowLists, rowStore, storesGradients, bytes: Math.ceil(top / pageBytes) * pageBytes };
+  return { d, h, k, capacity, signed: config.architecture === "abstopk", widths, outer: at.g + (levels - 1) * rows, batch, kAux, threads, stride, width: Math.ceil(d / 4) * 16, tile, penalised, whitens, at, slots, rowLists, rowStore, storesGradients, bytes: Math.ceil(top / pageBytes) * pageBytes };
 }
 
 /** What training will take, by purpose; bytes. */

@@ -1,6 +1,7 @@
 import type { ResolvedTrainerConfig } from "./config.ts";
+import { latentVectorsOf } from "./penalised-state.ts";
 import { Arg } from "./phases.ts";
-import type { StepContext } from "./step-context.ts";
+import type { StepParts } from "./step-context.ts";
 import type { MatrixRegion, TrainerMemory, VectorRegion } from "./trainer-memory.ts";
 
 /** Where an optimiser keeps what: the trained weights, their gradient, and two arrays of state. */
@@ -24,7 +25,7 @@ export interface OptimisedVector {
  * Unit decoder rows: the gradient has no part along y, and z, x and y are each put back on the sphere, so that any of the three
  * is an SAE with unit rows (sparsify scales y alone, and its saved x has other lengths).
  */
-export function updateWeights(context: StepContext, lr: number, gradNorm: number, vectors: readonly OptimisedVector[] = []): void {
+export function updateWeights(context: StepParts, lr: number, gradNorm: number, vectors: readonly OptimisedVector[] = []): void {
   const { config, memory, team } = context;
   const { at, stride } = memory.layout;
   const bDec: OptimisedVector = { p: at.bDec, g: at.gBDec, m: at.mBDec, v: at.vBDec, bytes: stride };
@@ -39,7 +40,7 @@ export function updateWeights(context: StepContext, lr: number, gradNorm: number
   }
 }
 
-function setAdam({ config, memory, team: { args } }: StepContext, lr: number, gradNorm: number): void {
+function setAdam({ config, memory, team: { args } }: StepParts, lr: number, gradNorm: number): void {
   const { adamBeta1: beta1, adamBeta2: beta2, gradClipNorm } = config;
   const t = memory.step + 1;
   args[Arg.clip] = gradClipNorm > 0 ? Math.min(1, gradClipNorm / (gradNorm + 1e-6)) : 1;
@@ -53,7 +54,7 @@ function setAdam({ config, memory, team: { args } }: StepContext, lr: number, gr
   args[Arg.decay] = 1 - lr * config.weightDecay;
 }
 
-function setSignum({ config, memory, team: { args } }: StepContext, lr: number): void {
+function setSignum({ config, memory, team: { args } }: StepParts, lr: number): void {
   memory.largestLr = Math.max(memory.largestLr, lr);
   const weight = memory.largestLr ** 2;
   memory.averageWeight += weight;
@@ -76,4 +77,5 @@ export function startOptimiser(memory: TrainerMemory, { optimizer }: Pick<Resolv
   for (const region of ["mEnc", "vEnc"] as const) memory.matrix(region).set(memory.matrix("wEnc"));
   for (const region of ["mDec", "vDec"] as const) memory.matrix(region).set(memory.matrix("wDec"));
   for (const region of ["mBDec", "vBDec"] as const) memory.vector(region).set(memory.vector("bDec"));
+  for (const { p, m, v, bytes } of latentVectorsOf(memory)) for (const at of [m, v]) new Uint8Array(memory.buffer, at, bytes).set(new Uint8Array(memory.buffer, p, bytes));
 }

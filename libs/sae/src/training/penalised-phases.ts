@@ -1,4 +1,5 @@
-import { Arg, type Part } from "./phases.ts";
+import { entryShare } from "./entry-share.ts";
+import { Arg, type Part } from "./phase-args.ts";
 
 /** A thread's share of the latents of the tile that is computed now. */
 function shareOfTile({ a, thread, layout: { threads } }: Part): readonly [number, number] {
@@ -37,8 +38,10 @@ export const penalisedPhases = {
   penalGateErrors({ kernels, layout: { at, batch, stride, width }, a, b0, b1, columns }: Part): number {
     return kernels.penalErrors(at.g + batch * stride, at.bDec, a(Arg.target), columns, a(Arg.gScale), b0, b1, width, stride);
   },
-  penalLatents({ kernels, layout: { at, penalised, batch, d, stride, width }, thread, e0, e1 }: Part): number {
-    kernels.penalLatents(at.penalty, at.offsets, at.list, at.scratch + thread * batch * 16, at.g, at.g + batch * stride, at.centered, at.wEnc, at.wDec, at.latent, at.gLatent, penalised!.span, at.decoderNorms, at.gNorms, at.gGates, at.rowFactors, at.gEnc, at.gDec, at.touched, e0(), e1(), d, width, stride);
+  penalLatents(part: Part): number {
+    const { kernels, layout: { at, penalised, batch, d, stride, width }, thread } = part;
+    const [first, end] = entryShare(part);
+    kernels.penalLatents(at.penalty, at.offsets, at.list, at.scratch + thread * batch * 16, at.g, at.g + batch * stride, at.centered, at.wEnc, at.wDec, at.latent, at.gLatent, penalised!.span, at.decoderNorms, at.gNorms, at.gGates, at.rowFactors, at.gEnc, at.gDec, at.touched, first, end, d, width, stride);
     return 0;
   },
   penalSlopes(part: Part): number {

@@ -1,13 +1,13 @@
 import type { ResolvedTrainerConfig } from "./config.ts";
 import { requireFiniteLoss } from "./finite.ts";
+import type { GradientStep } from "./gradient-step.ts";
 import { PenalisedProducts, type Tile } from "./penalised-products.ts";
-import { Arg } from "./phases.ts";
-import { type Gradients, reduceDecoderBias, type StepContext } from "./step-context.ts";
+import { keepThresholds } from "./penalised-state.ts";
+import { Arg } from "./phase-args.ts";
+import { type Gradients, reduceDecoderBias, type StepParts } from "./step-context.ts";
 
 /** Kinds of sparsity loss, as assembly/penal-formula.ts numbers them. */
 const Penalty = { l1: 0, lp: 1, step: 2, tanh: 3 } as const;
-
-type Context = Omit<StepContext, "encoder">;
 
 /**
  * Loss and gradients of standard, gated and jumprelu SAEs as SAELens trains them, in the space of the normalised rows x:
@@ -18,22 +18,22 @@ type Context = Omit<StepContext, "encoder">;
  *
  * Few active entries are listed by latent and by row, and the kernels do the rest; many go through dense products. The batch itself decides.
  */
-export class PenalisedStep {
-  readonly #context: Context;
+export class PenalisedStep implements GradientStep {
+  readonly #parts: StepParts;
   readonly #products: PenalisedProducts;
 
-  private constructor(context: Context, products: PenalisedProducts) {
-    this.#context = context;
+  private constructor(parts: StepParts, products: PenalisedProducts) {
+    this.#parts = parts;
     this.#products = products;
   }
 
-  static async create(context: Context): Promise<PenalisedStep> {
-    const { layout, shared } = context.memory;
-    return new PenalisedStep(context, await PenalisedProducts.create(layout, shared.memory));
+  static async create(parts: StepParts): Promise<PenalisedStep> {
+    const { layout, shared } = parts.memory;
+    return new PenalisedStep(parts, await PenalisedProducts.create(layout, shared.memory));
   }
 
-  async gradients(context: StepContext): Promise<Gradients> {
-    const { config, memory, team } = this.#context;
+  async gradients(): Promise<Gradients> {
+    const { config, memory, team } = this.#parts;
     const { at, batch, d, h, threads, penalised } = memory.layout;
     const { gated, mostListed } = penalised!;
     const { args, kernels } = team;
@@ -49,7 +49,7 @@ export class PenalisedStep {
     const errorSquares = team.run("penalErrors");
     const gateSquares = gated ? team.run("penalGateErrors") : 0;
     const sparsityLoss = weight * (penalty + this.#rowNorms(weight));
-    requireFiniteLoss(context, errorSquares + gateSquares + sparsityLoss);
+    requireFiniteLoss(this.#parts, errorSquares + gateSquares + sparsityLoss);
     const fired = new Uint32Array(memory.buffer, at.counts, h);
     let entries = 0;
     for (const rows of fired) entries += rows;
@@ -64,7 +64,11 @@ export class PenalisedStep {
     const squares = team.run("penalFinish");
     let auxLoss = scale * gateSquares;
     for (const loss of new Float64Array(memory.buffer, at.deadLosses, threads)) auxLoss += loss;
-    return { mseLoss: scale * errorSquares, auxLoss, sparsityLoss, errorSquares, entries, numDead, squares: squares + reduceDecoderBias(context) };
+    return { mseLoss: scale * errorSquares, innerLoss: 0, auxLoss, sparsityLoss, errorSquares, entries, numDead, squares: squares + reduceDecoderBias(this.#parts) };
+  }
+
+  afterUpdate(): void {
+    keepThresholds(this.#parts.memory);
   }
 
   async close(): Promise<void> {
@@ -72,7 +76,7 @@ export class PenalisedStep {
   }
 
   #writeNumbers(weight: number): void {
-    const { config, memory } = this.#context;
+    const { config, memory } = this.#parts;
     const { architecture, lpNorm, jumpreluSparsityLossMode: mode, jumpreluBandwidth, jumpreluTanhScale, jumpreluSteToInput } = config;
     const { at, penalised } = memory.layout;
     const kind = architecture === "jumprelu" ? Penalty[mode] : lpNorm === 1 ? Penalty.l1 : Penalty.lp;
@@ -81,7 +85,7 @@ export class PenalisedStep {
 
   /** Lists the entries and reconstructs from the lists; returns the sparsity loss without its coefficient. */
   #decodeListed(): number {
-    const { memory, team } = this.#context;
+    const { memory, team } = this.#parts;
     const { at, batch, h, threads } = memory.layout;
     team.kernels.placeLatents(at.counts, at.offsets, h);
     const cursors = new Uint32Array(memory.buffer, at.rowCursors, threads * batch);
@@ -102,7 +106,7 @@ export class PenalisedStep {
   }
 
   async #decodeDense(): Promise<number> {
-    const { memory, team } = this.#context;
+    const { memory, team } = this.#parts;
     const { at, stride, penalised } = memory.layout;
     this.#zero(at.g, (penalised!.codeRow / 4) * stride);
     let penalty = 0;
@@ -119,20 +123,20 @@ export class PenalisedStep {
     for (const tile of this.#products.tiles) {
       await this.#products.slopes(tile);
       this.#setTile(tile);
-      this.#context.team.run("penalSlopes");
+      this.#parts.team.run("penalSlopes");
       await this.#products.gradients(tile);
     }
   }
 
   #setTile({ first, end }: Tile): void {
-    const { args } = this.#context.team;
+    const { args } = this.#parts.team;
     args[Arg.tileStart] = first;
     args[Arg.tileEnd] = end;
   }
 
   /** Of a p-norm: its sum over the rows, with the rows' factors of its derivative, weight·N^(1-p), written down. Else 0. */
   #rowNorms(weight: number): number {
-    const { config, memory } = this.#context;
+    const { config, memory } = this.#parts;
     const { at, batch, threads } = memory.layout;
     const { lpNorm: p } = config;
     if (p === 1) return 0;
@@ -151,7 +155,7 @@ export class PenalisedStep {
 
   /** The sum of the encoder's input over the rows. */
   #sumInput(): void {
-    const { memory } = this.#context;
+    const { memory } = this.#parts;
     const { at, batch, stride } = memory.layout;
     const rows = new Float32Array(memory.buffer, at.centered, (batch * stride) / 4);
     const sums = new Float64Array(stride / 4);
@@ -160,7 +164,7 @@ export class PenalisedStep {
   }
 
   #zero(offset: number, bytes: number): void {
-    new Uint8Array(this.#context.memory.buffer, offset, bytes).fill(0);
+    new Uint8Array(this.#parts.memory.buffer, offset, bytes).fill(0);
   }
 }
 

@@ -29,7 +29,7 @@ export async function seedGradients(context: StepContext): Promise<Gradients> {
   placeEntries(context);
   team.run("gradients");
   const biasSquares = reduceDecoderBias(context);
-  return { mseLoss: (memory.mseScale * errorSquares) / values, innerLoss: 0, auxLoss, errorSquares, entries, numDead, squares: biasSquares + normaliseColumns(context) };
+  return { mseLoss: (memory.mseScale * errorSquares) / values, innerLoss: 0, sparsityLoss: 0, auxLoss, errorSquares, entries, numDead, squares: biasSquares + normaliseColumns(context) };
 }
 
 /** W_dec[:, j] /= ‖W_dec[:, j]‖; g[:, j] -= W_dec[:, j]·⟨W_dec[:, j], g[:, j]⟩. Returns Σ of the squares of the matrices' gradients. */

@@ -6,11 +6,15 @@ import type { KernelTeam } from "./kernel-team.ts";
 import { Arg } from "./phases.ts";
 import type { TrainerMemory } from "./trainer-memory.ts";
 
-/** What the parts of a step work with. */
-export interface StepContext {
+/** What every step works with. */
+export interface StepParts {
   readonly config: ResolvedTrainerConfig;
   readonly memory: TrainerMemory;
   readonly team: KernelTeam;
+}
+
+/** What the parts of a step that selects its features work with. */
+export interface StepContext extends StepParts {
   readonly encoder: TrainerEncoder;
   /** For architectures that need every pre-activation. */
   readonly dense: DenseEncoder | undefined;
@@ -21,6 +25,8 @@ export interface StepContext {
 export interface Gradients {
   readonly mseLoss: number;
   readonly auxLoss: number;
+  /** Of penalised architectures, else 0. */
+  readonly sparsityLoss: number;
   /** Nested levels: their losses besides mseLoss, which is that of all latents. */
   readonly innerLoss: number;
   /** Σ‖x - x̂‖². */
@@ -71,7 +77,7 @@ export function placeEntries({ memory, team, codes }: StepContext): void {
 }
 
 /** Adds the threads' rows of a region in the order of the threads, into f64 [d]. */
-export function sumThreadRows({ memory }: StepContext, region: "columns" | "outerColumns" | "bDecColumns" | "sums", target: Float64Array): Float64Array {
+export function sumThreadRows({ memory }: StepParts, region: "columns" | "outerColumns" | "bDecColumns" | "sums", target: Float64Array): Float64Array {
   const { at, d, stride, threads } = memory.layout;
   const wide = region === "sums";
   for (let thread = 0; thread < threads; thread++) {
@@ -83,7 +89,7 @@ export function sumThreadRows({ memory }: StepContext, region: "columns" | "oute
 }
 
 /** Writes the gradient of b_dec: the sum of the output gradients and what came through the encoder's input. Returns Σ of its squares. */
-export function reduceDecoderBias(context: StepContext): number {
+export function reduceDecoderBias(context: StepParts): number {
   const { d } = context.memory.layout;
   const sum = sumThreadRows(context, "bDecColumns", sumThreadRows(context, "columns", new Float64Array(d)));
   context.memory.vector("gBDec").set(sum);

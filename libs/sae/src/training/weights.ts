@@ -2,9 +2,10 @@ import { InputError } from "@mistral-sae/tensor";
 import { foldDecoderNorms } from "../formats/fold.ts";
 import { type Architecture, selectsByK } from "../formats/config.ts";
 import { rowNorms, type SaeWeights } from "../formats/weights.ts";
-import { architectureFacts } from "./architecture.ts";
+import { architectureFacts, isSelected } from "./architecture.ts";
 import type { ResolvedTrainerConfig } from "./config.ts";
 import { savedRegions } from "./optimise.ts";
+import { adoptPenalised, exportPenalised } from "./penalised-weights.ts";
 import type { TrainerMemory } from "./trainer-memory.ts";
 
 /** Rows this close to norm 1 are taken for unit rows. */
@@ -13,7 +14,7 @@ const unitTolerance = 1e-4;
 /**
  * The trained SAE, copied; with signum_schedule_free the averaged weights. With expected_average_only_in the factor s is folded so that the SAE reads raw rows: b_enc /= s and
  * b_dec /= s, threshold /= s. That scales activations by 1/s and keeps the decoder's rows unit vectors; as all of a row's pre-activations scale
- * alike, the selection does not change.
+ * alike, the selection does not change. Penalised architectures, whose decoder rows are free, are folded as SAELens does it: exportPenalised.
  */
 export function exportWeights(memory: TrainerMemory, config: ResolvedTrainerConfig, metadata: Readonly<Record<string, unknown>> = {}): SaeWeights {
   const { d, h } = memory.layout;
@@ -21,19 +22,21 @@ export function exportWeights(memory: TrainerMemory, config: ResolvedTrainerConf
   const architecture = exportedArchitecture(config);
   const saved = savedRegions(config);
   const unscale = (values: Float32Array): Float32Array => (memory.inputScale === 1 ? values : values.map((value) => value / memory.inputScale));
+  const told: SaeWeights["config"] = {
+    architecture,
+    dIn: d,
+    dSae: h,
+    ...(selectsByK(architecture) ? { k: config.k } : {}),
+    dtype: "float32",
+    applyBDecToInput: true,
+    normalizeActivations: normalizeActivations === "expected_average_only_in" || normalizeActivations === "covariance_whitening" ? "none" : normalizeActivations,
+    reshapeActivations: "none",
+    rescaleActsByDecoderNorm: false,
+    metadata,
+  };
+  if (!isSelected(config.architecture)) return exportPenalised(memory, config, told);
   return {
-    config: {
-      architecture,
-      dIn: d,
-      dSae: h,
-      ...(selectsByK(architecture) ? { k: config.k } : {}),
-      dtype: "float32",
-      applyBDecToInput: true,
-      normalizeActivations: normalizeActivations === "expected_average_only_in" || normalizeActivations === "covariance_whitening" ? "none" : normalizeActivations,
-      reshapeActivations: "none",
-      rescaleActsByDecoderNorm: false,
-      metadata,
-    },
+    config: told,
     wEnc: memory.readRows(saved.wEnc, 0, h),
     bEnc: unscale(memory.readBias(saved.wEnc)),
     wDec: memory.readRows(saved.wDec, 0, h),
@@ -57,6 +60,7 @@ function isByBatch({ architecture }: ResolvedTrainerConfig): boolean {
  * factor in their encoder. The SAE must be one that {@link requireAdoptable} lets pass.
  */
 export function adoptWeights(memory: TrainerMemory, config: ResolvedTrainerConfig, given: SaeWeights): void {
+  if (!isSelected(config.architecture)) return adoptPenalised(memory, given);
   const sae = config.formulation === "gao" ? withUnitRows(given) : given;
   const { d, h } = memory.layout;
   const scale = memory.inputScale;
