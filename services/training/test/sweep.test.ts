@@ -115,7 +115,8 @@ describe("a sweep", () => {
     await follow(client, "trainingRuns/long-1", (run) => run.state === TrainingRunState.PAUSED);
     expect((await ended("sweeps/long")).state).toBe(SweepState.STOPPED);
     await operations.resumeOperation({ name: "operations/training/long" });
-    await follow(client, "trainingRuns/long-1", (run) => run.state === TrainingRunState.RUNNING && run.attempts === 2);
+    const resumed = async (): Promise<unknown> => (await client.getTrainingRun({ name: "trainingRuns/long-1" })).trainingRun;
+    await expect.poll(resumed, { timeout: 20_000 }).toMatchObject({ state: TrainingRunState.RUNNING, attempts: 2 });
 
     const { sweep } = await client.stopSweep({ name: "sweeps/long" });
     expect(sweep?.state).toBe(SweepState.STOPPED);
