@@ -1,19 +1,29 @@
 import type { FeatureIndexService } from "@mistral-sae/contracts/mistral_sae/feature_index/v1/feature_index";
 import { type Handlers, unimplemented } from "@mistral-sae/rpc";
 
-type Names =
-  | "ingestActivations"
-  | "importNeuronpedia"
-  | "importSaeDashboard"
-  | "importDelphiCache";
-
 /** What the contract holds and this version does not do. */
-export function notYetHandlers(): Pick<Handlers<typeof FeatureIndexService>, Names> {
-  const refuse = (what: string) => async () => Promise.reject(unimplemented(`${what} is not offered yet; use IndexCorpus, and Query to read`));
-  return {
-    ingestActivations: refuse("taking codes made elsewhere"),
-    importNeuronpedia: refuse("reading Neuronpedia batches"),
-    importSaeDashboard: refuse("reading SAEDashboard batches"),
-    importDelphiCache: refuse("reading a Delphi cache"),
-  };
+const later = {
+  createIndex: "taking codes made elsewhere",
+  ingestActivations: "taking codes made elsewhere",
+  finishIndex: "taking codes made elsewhere",
+  compareCorpora: "comparing corpora",
+  testFeature: "testing a text on a feature",
+  putSavedQuery: "saving queries",
+  listSavedQueries: "listing saved queries",
+  deleteSavedQuery: "saving queries",
+  importNeuronpedia: "reading Neuronpedia batches",
+  importSaeDashboard: "reading SAEDashboard batches",
+  importDelphiCache: "reading a Delphi cache",
+  deleteSaeData: "deleting an SAE's data",
+  getStorage: "telling the bytes of tables",
+  compactStorage: "merging tables",
+  createBackup: "backing up",
+  listBackups: "backing up",
+  restoreBackup: "backing up",
+  deleteBackup: "backing up",
+} as const satisfies Partial<Record<keyof Handlers<typeof FeatureIndexService>, string>>;
+
+export function notYetHandlers(): Pick<Handlers<typeof FeatureIndexService>, keyof typeof later> {
+  const refuse = (what: string) => async () => Promise.reject(unimplemented(`${what} is not offered yet`));
+  return Object.fromEntries(Object.entries(later).map(([name, what]) => [name, refuse(what)])) as unknown as Pick<Handlers<typeof FeatureIndexService>, keyof typeof later>;
 }
