@@ -13,6 +13,7 @@ import { registerQuantizeCommand } from "./commands/model-quantize.ts";
 import { registerRemoteModelCommands } from "./commands/model-remote.ts";
 import { registerSaeCommands } from "./commands/sae.ts";
 import { registerSaeEvaluateCommand } from "./commands/sae-evaluate.ts";
+import { registerSaeProbeCommand } from "./commands/sae-probe.ts";
 import { registerRemoteSaeCommands } from "./commands/sae-remote.ts";
 import { registerScoreCommand } from "./commands/score.ts";
 import { registerSteerCommands } from "./commands/steer.ts";
@@ -55,6 +56,7 @@ export function buildProgram(): Command {
   registerSaeCommands(program);
   registerRemoteSaeCommands(program);
   registerSaeEvaluateCommand(program);
+  registerSaeProbeCommand(program);
   registerIndexCommands(program);
   registerExplainCommand(program);
   registerScoreCommand(program);

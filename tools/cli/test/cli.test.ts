@@ -114,6 +114,15 @@ describe("exit codes", () => {
     expect(asked.evaluate).toMatchObject([{ sae: SAE, corpus: { uri: "/tmp/a.txt\n/tmp/b.txt" } }]);
   });
 
+  test("probing is shown as a table of tasks and one of letters", async () => {
+    const { code, stdout } = await cli(["sae", "probe", "--corpus", "a.txt", "--kinds", "letter,word", "--ks", "1,5", "--absorption", "--tokens", "50000"], { cwd: "/tmp" });
+    expect(code).toBe(0);
+    expect(asked.probe).toMatchObject([{ sae: SAE, corpus: { uri: "/tmp/a.txt" }, kinds: [2, 1], ks: [1, 5], absorption: true, tokens: 50_000n }]);
+    expect(stdout).toMatch(/^letter:s +2,000 +1,000 +0\.840 +0\.960 +0\.550 +0\.620 +362 237$/m);
+    expect(stdout).toMatch(/^mean +0\.840 +0\.960 +0\.550 +0\.620$/m);
+    expect(stdout).toMatch(/^s +419 +0\.250 +0\.500 +635 2022 +1618$/m);
+  });
+
   test("several hooks are harvested in one call and shown one a line", async () => {
     const { code, stdout } = await cli(["harvest", "--hook-names", "blocks.2.hook_resid_pre,blocks.1.mlp.hook_post", "--corpus", "a.txt", "--tokens", "50000", "--activation-dtype", "f16"], { cwd: "/tmp" });
     expect(code).toBe(0);

@@ -3,10 +3,9 @@ import type { Command } from "commander";
 import { connect } from "../clients.ts";
 import { group, integer, run } from "../command.ts";
 import { responseOf, waitFor } from "../operations.ts";
-import { formatFields } from "../output.ts";
 import { corpusUri } from "../paths.ts";
 import { resolveSae } from "../resources.ts";
-import { evaluationFields } from "./train-run.ts";
+import { evaluationText } from "../sae/evaluation-text.ts";
 
 interface EvaluateOptions {
   readonly corpus?: readonly string[];
@@ -20,7 +19,7 @@ export function registerSaeEvaluateCommand(program: Command): void {
   const sae = group(program, "sae", "Sparse autoencoders: the registry of the running system, and folders on disk.");
   sae
     .command("evaluate")
-    .description("Measure an SAE on text through the real model: FVU, L0, dead features, cross-entropy recovered.")
+    .description("Measure an SAE on text through the real model: reconstruction, sparsity, dead features, cross-entropy and KL, decoder similarity.")
     .argument("[sae]", "models/{model}/saes/{sae}, model/sae or its id; the only one loaded otherwise")
     .requiredOption("--corpus <path...>", "text: jsonl, jsonl.zst, txt, md, parquet; files, folders or globs")
     .option("--tokens <n>", "tokens to read", integer({ min: 1 }))
@@ -40,7 +39,7 @@ export function registerSaeEvaluateCommand(program: Command): void {
           { signal: context.signal },
         );
         const measured = responseOf(await waitFor(clients, operation, "evaluate", context), SaeEvaluationSchema);
-        context.output.message(SaeEvaluationSchema, measured, () => formatFields(evaluationFields(measured)));
+        context.output.message(SaeEvaluationSchema, measured, () => evaluationText(measured));
       }),
     );
 }

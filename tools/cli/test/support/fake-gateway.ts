@@ -7,6 +7,7 @@ import { ModelState } from "@mistral-sae/contracts/mistral_sae/inference/v1/mode
 import { OperationSchema, OperationService, OperationState, type Operation } from "@mistral-sae/contracts/mistral_sae/operations/v1/operation";
 import { SaeService, SaeState } from "@mistral-sae/contracts/mistral_sae/sae/v1/sae";
 import { SteeringService } from "@mistral-sae/contracts/mistral_sae/steering/v1/steering";
+import { SaeProbingSchema } from "@mistral-sae/contracts/mistral_sae/training/v1/probe";
 import { HarvestedActivationsSchema, TrainingRunState, TrainingService } from "@mistral-sae/contracts/mistral_sae/training/v1/training";
 import { implement, invalidArgument, notFound, startServer, unavailable, type RunningServer } from "@mistral-sae/rpc";
 
@@ -17,6 +18,7 @@ export interface Asked {
   readonly steer: unknown[];
   readonly evaluate: unknown[];
   readonly harvest: unknown[];
+  readonly probe: unknown[];
   readonly cancelled: string[];
   /** Times that a watch was broken off before it went on. */
   watches: number;
@@ -24,7 +26,7 @@ export interface Asked {
 
 /** A server of every service, as the gateway is one, with made-up answers. */
 export async function startFakeGateway(): Promise<{ readonly server: RunningServer; readonly asked: Asked }> {
-  const asked: Asked = { steer: [], evaluate: [], harvest: [], cancelled: [], watches: 0 };
+  const asked: Asked = { steer: [], evaluate: [], harvest: [], probe: [], cancelled: [], watches: 0 };
   const server = await startServer({
     listen: "127.0.0.1:0",
     services: [inference(asked), sae(), training(asked), featureIndex(), explanation(), steering(asked), operations(asked)],
@@ -102,6 +104,13 @@ function training(asked: Asked) {
     evaluateSae: async (request) => {
       asked.evaluate.push(request);
       return { operation: operation("fails", OperationState.RUNNING, 10) };
+    },
+    probeSae: async (request) => {
+      asked.probe.push(request);
+      const task = { name: "letter:s", nTrain: 2000n, nTest: 1000n, residualAccuracy: 0.84, saeAccuracy: 0.96, accuracyByK: { 1: 0.55, 5: 0.62 }, features: [362, 237] };
+      const absorption = { meanAbsorptionFraction: 0.25, meanFullAbsorption: 0.5, meanSplitFeatures: 2, letters: [{ letter: "s", nTokens: 419n, absorptionFraction: 0.25, fullAbsorption: 0.5, splitFeatures: [635, 2022], absorbingFeatures: [1618] }] };
+      const probing = create(SaeProbingSchema, { tasks: [task], meanAccuracyByK: { 1: 0.55, 5: 0.62 }, meanResidualAccuracy: 0.84, nTokens: 200_000n, absorption });
+      return { operation: operation("probe", OperationState.SUCCEEDED, 1000, { case: "response", value: anyPack(SaeProbingSchema, probing) }) };
     },
     harvestActivations: async (request) => {
       asked.harvest.push(request);
