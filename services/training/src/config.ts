@@ -1,4 +1,5 @@
 import { availableParallelism, totalmem } from "node:os";
+import { trainingProviders, type TrainingProvider } from "@mistral-sae/sae";
 import { InputError } from "@mistral-sae/tensor";
 
 /** Settings of the training service. */
@@ -11,6 +12,8 @@ export interface TrainingServiceConfig {
   readonly saes: string;
   /** host:port of the inference service. */
   readonly inference: string;
+  /** host:port of the feature index, which keeps training metrics for SQL; empty sends none. */
+  readonly featureIndex: string;
   /** Threads of a trainer. */
   readonly threads: number;
   /** Runs, evaluations and exports that are worked on at a time; the others wait. */
@@ -21,6 +24,10 @@ export interface TrainingServiceConfig {
   readonly shardMib: number;
   /** How long the inference service may be away before a run fails, seconds. */
   readonly patienceSeconds: number;
+  /** What trainers compute on. */
+  readonly provider: TrainingProvider;
+  /** Most memory on disk for activations that runs share, MiB; 0 sets no limit. */
+  readonly activationDiskMib: number;
 }
 
 export const trainingDefaults: TrainingServiceConfig = {
@@ -28,12 +35,15 @@ export const trainingDefaults: TrainingServiceConfig = {
   data: ".mistral-sae/training",
   saes: "",
   inference: "127.0.0.1:50051",
+  featureIndex: "",
   threads: availableParallelism(),
   operationsInParallel: 1,
   // Fixed where memory allows, because the size decides the order of rows and with it the weights.
   bufferMib: Math.min(2048, Math.floor(totalmem() / 4 / (1 << 20))),
   shardMib: 24,
   patienceSeconds: 300,
+  provider: "cpu",
+  activationDiskMib: 0,
 };
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -46,17 +56,26 @@ export function readConfig(env: Environment): TrainingServiceConfig {
     data: text("MISTRAL_SAE_DATA", trainingDefaults.data),
     saes: text("MISTRAL_SAE_TRAINING_SAES", trainingDefaults.saes),
     inference: text("MISTRAL_SAE_INFERENCE", trainingDefaults.inference),
+    featureIndex: text("MISTRAL_SAE_FEATURE_INDEX", trainingDefaults.featureIndex),
     threads: count(env, "MISTRAL_SAE_THREADS", trainingDefaults.threads),
     operationsInParallel: count(env, "MISTRAL_SAE_TRAINING_PARALLEL", trainingDefaults.operationsInParallel),
     bufferMib: count(env, "MISTRAL_SAE_TRAINING_BUFFER_MIB", trainingDefaults.bufferMib),
     shardMib: count(env, "MISTRAL_SAE_TRAINING_SHARD_MIB", trainingDefaults.shardMib),
     patienceSeconds: count(env, "MISTRAL_SAE_TRAINING_PATIENCE_SECONDS", trainingDefaults.patienceSeconds),
+    provider: provider(text("MISTRAL_SAE_TRAINING_PROVIDER", trainingDefaults.provider)),
+    activationDiskMib: count(env, "MISTRAL_SAE_TRAINING_ACTIVATION_DISK_MIB", trainingDefaults.activationDiskMib, 0),
   };
 }
 
-function count(env: Environment, name: string, fallback: number): number {
+function provider(name: string): TrainingProvider {
+  const found = trainingProviders.find((known) => known === name);
+  if (found === undefined) throw new InputError("MISTRAL_SAE_TRAINING_PROVIDER is no provider", { field: "MISTRAL_SAE_TRAINING_PROVIDER", got: name, wanted: trainingProviders.join(" or ") });
+  return found;
+}
+
+function count(env: Environment, name: string, fallback: number, least = 1): number {
   const text = env[name] ?? "";
   const value = text === "" ? fallback : Number(text);
-  if (!Number.isSafeInteger(value) || value < 1) throw new InputError(`${name} is no count`, { field: name, got: text, wanted: "a whole number of at least 1" });
+  if (!Number.isSafeInteger(value) || value < least) throw new InputError(`${name} is no count`, { field: name, got: text, wanted: `a whole number of at least ${least}` });
   return value;
 }

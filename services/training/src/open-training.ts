@@ -1,7 +1,9 @@
 import { TrainingService } from "@mistral-sae/contracts/mistral_sae/training/v1/training";
 import { OperationService } from "@mistral-sae/contracts/mistral_sae/operations/v1/operation";
+import { FeatureIndexService } from "@mistral-sae/contracts/mistral_sae/feature_index/v1/feature_index";
 import { JobEngine, operationHandlers } from "@mistral-sae/jobs";
-import { implement, type ServiceImplementation } from "@mistral-sae/rpc";
+import { createClient, implement, type ServiceImplementation } from "@mistral-sae/rpc";
+import { createLogger } from "@mistral-sae/telemetry";
 import type { TrainingServiceConfig } from "./config.ts";
 import { trainingHandlers } from "./handlers/training-handlers.ts";
 import { evaluateJob } from "./jobs/evaluate-job.ts";
@@ -11,6 +13,8 @@ import { DataFolder } from "./jobs/paths.ts";
 import { probeJob } from "./jobs/probe-job.ts";
 import { trainJob, type JobDependencies } from "./jobs/train-job.ts";
 import { InferencePeer } from "./peer/inference-peer.ts";
+import { MetricsOutbox } from "./metrics/metrics-outbox.ts";
+import { MetricsSender } from "./metrics/metrics-sender.ts";
 import { RunMaker } from "./runs/run-maker.ts";
 import { RunStore } from "./runs/run-store.ts";
 import { Runs } from "./runs/runs.ts";
@@ -33,7 +37,10 @@ const REQUEST_PATIENCE_MS = 5000;
 export async function openTraining(config: TrainingServiceConfig): Promise<OpenTraining> {
   const folder = new DataFolder(config.data, config.saes);
   const store = new RunStore(folder.catalogue);
-  const dependencies: JobDependencies = { store, folder, inference: config.inference, patienceMs: config.patienceSeconds * 1000, shardBytes: config.shardMib * 2 ** 20 };
+  const dependencies: JobDependencies = { store, folder, inference: config.inference, patienceMs: config.patienceSeconds * 1000, shardBytes: config.shardMib * 2 ** 20, provider: config.provider };
+  const outbox = new MetricsOutbox(store.database);
+  const sender = config.featureIndex === "" ? undefined : new MetricsSender(outbox, createClient(FeatureIndexService, config.featureIndex), createLogger("training"));
+  store.onMetrics(() => sender?.wake());
   const sweepParts = (): SweepParts => ({ engine, runs, sweeps });
   const engine: JobEngine = await JobEngine.open({
     service: "training",
@@ -44,7 +51,7 @@ export async function openTraining(config: TrainingServiceConfig): Promise<OpenT
   const sweepStore = new SweepStore(store.database);
   const runs = new Runs(store, engine);
   const sweeps = new Sweeps(sweepStore, store, runs, engine);
-  const defaults = { threads: config.threads, bufferBytes: config.bufferMib * 2 ** 20 };
+  const defaults = { threads: config.threads, bufferBytes: config.bufferMib * 2 ** 20, shardBytes: dependencies.shardBytes };
   const peerOf = (model: string, signal: AbortSignal): InferencePeer => new InferencePeer(config.inference, model, { signal, giveUpAfterMs: REQUEST_PATIENCE_MS, onAway: () => undefined });
   const maker = new RunMaker(store, defaults, peerOf);
   return {
@@ -53,9 +60,11 @@ export async function openTraining(config: TrainingServiceConfig): Promise<OpenT
       engine.recover();
       runs.startForgotten();
       sweeps.startForgotten();
+      sender?.wake();
     },
     close: async () => {
       await engine.close();
+      await sender?.close();
       store.close();
     },
   };

@@ -1,5 +1,6 @@
 import type { ActivationSource, ShardRecord, StoreAddress } from "@mistral-sae/activations";
 import type { CorpusSource } from "@mistral-sae/corpus";
+import type { StreamTask } from "./disk-budget.ts";
 
 /** What to harvest. */
 export interface HarvestPlan {
@@ -12,6 +13,10 @@ export interface HarvestPlan {
   readonly bosTokenId: number | undefined;
   /** Stop once there are this many rows of each hook; the corpus may end before. */
   readonly rowsWanted: number;
+  /** The one run that reads and drops these shards; they are shared with all others without. */
+  readonly privateTo?: string | undefined;
+  /** Set when training reads the shards while they are harvested. */
+  readonly stream?: StreamTask | undefined;
 }
 
 /** The rows that are harvested, whatever the hook. */

@@ -1,4 +1,4 @@
-import type { RowPlaces } from "@mistral-sae/activations";
+import type { RowPlaces, ShardRecord } from "@mistral-sae/activations";
 import type { PromptRows } from "../peer/inference-peer.ts";
 import { rowsOf, type Window } from "../peer/tokens.ts";
 
@@ -22,20 +22,30 @@ export class ShardBuffer {
   readonly #hooks: ReadonlyMap<string, HookRows>;
   readonly #bytes = new Map<string, Uint8Array>();
 
-  constructor(shard: Pick<ShardBuffer, "index" | "rowStart" | "documentStart" | "documentEnd" | "windows">, hooks: readonly HookRows[]) {
+  private constructor(shard: Omit<ShardRecord, "sha256" | "rows">, windows: readonly Window[], rows: number | undefined, hooks: readonly HookRows[]) {
     this.index = shard.index;
     this.rowStart = shard.rowStart;
     this.documentStart = shard.documentStart;
     this.documentEnd = shard.documentEnd;
-    this.windows = shard.windows;
+    this.windows = windows;
     this.#hooks = new Map(hooks.map((hook) => [hook.hookName, hook]));
-    let rows = 0;
-    this.#firstRow = Uint32Array.from(shard.windows, (window) => {
-      const first = rows;
-      rows += rowsOf(window);
-      return first;
+    let first = 0;
+    this.#firstRow = Uint32Array.from(windows, (window) => {
+      const own = first;
+      first += rowsOf(window);
+      return own;
     });
-    this.rows = rows;
+    this.rows = rows ?? first;
+  }
+
+  /** A shard whose rows are still to come. */
+  static filling(shard: Omit<ShardRecord, "sha256" | "rows"> & { readonly windows: readonly Window[] }, hooks: readonly HookRows[]): ShardBuffer {
+    return new ShardBuffer(shard, shard.windows, undefined, hooks);
+  }
+
+  /** A shard that no hook lacks. */
+  static passedOver(record: ShardRecord): ShardBuffer {
+    return new ShardBuffer(record, [], record.rows, []);
   }
 
   get hookNames(): readonly string[] {

@@ -1,4 +1,4 @@
-import { activationKey } from "@mistral-sae/activations";
+import { activationKey, privateKey } from "@mistral-sae/activations";
 import { corpusFingerprint, openCorpus, type CorpusSource } from "@mistral-sae/corpus";
 import { failedPrecondition } from "@mistral-sae/rpc";
 import { DTYPE_BYTES } from "@mistral-sae/tensor";
@@ -13,11 +13,21 @@ const LEAST_SHARD_TOKENS = 1024;
 
 const harvesting = new KeyedLock();
 
-/** Harvests on a thread of its own. Two jobs that need the same rows harvest them once. */
+/**
+ * Harvests on a thread of its own what is not stored yet, all hooks in one pass. Jobs that need the same rows
+ * harvest them once, also where only some of their hooks are the same.
+ */
 export async function harvestStage(plan: HarvestPlan, peer: PeerAddress, listener: StageListener<never>): Promise<Harvested> {
   const task: HarvestTask = { plan, peer };
-  const keys = plan.hooks.map((hook) => activationKey(activationSource(plan.text, hook)));
-  return await harvesting.runAll(keys, () => runStage<Harvested>(new URL("../harvest/harvest-thread.ts", import.meta.url), task, listener));
+  return await harvesting.runAll(foldersOf(plan), () => runStage<Harvested>(new URL("../harvest/harvest-thread.ts", import.meta.url), task, listener));
+}
+
+/** Folder of each hook's shards. */
+export function foldersOf({ text, hooks, privateTo }: Pick<HarvestPlan, "text" | "hooks" | "privateTo">): string[] {
+  return hooks.map((hook) => {
+    const source = activationSource(text, hook);
+    return privateTo === undefined ? activationKey(source) : privateKey(source, privateTo);
+  });
 }
 
 /**
@@ -25,8 +35,12 @@ export async function harvestStage(plan: HarvestPlan, peer: PeerAddress, listene
  * that are harvested together and alone have the same shards; `shardBytes` are those of a residual's.
  */
 export function harvestText(model: ServedModel, text: Pick<HarvestText, "corpus" | "contextSize" | "dtype">, shardBytes: number): HarvestText {
-  const shardTokens = Math.max(LEAST_SHARD_TOKENS, Math.floor(shardBytes / (model.dModel * DTYPE_BYTES[text.dtype])));
-  return { modelDigest: model.digest, ...text, shardTokens, documents: "trained-on" };
+  return { modelDigest: model.digest, ...text, shardTokens: shardTokensOf(model.dModel, text.dtype, shardBytes), documents: "trained-on" };
+}
+
+/** Tokens of a shard with residuals of about `shardBytes`. */
+export function shardTokensOf(dModel: number, dtype: HarvestText["dtype"], shardBytes: number): number {
+  return Math.max(LEAST_SHARD_TOKENS, Math.floor(shardBytes / (dModel * DTYPE_BYTES[dtype])));
 }
 
 /** @throws RpcError FAILED_PRECONDITION when the corpus is not what it was when `work` was asked for. */

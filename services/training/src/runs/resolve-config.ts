@@ -5,6 +5,8 @@ import { CorpusSourceSchema } from "@mistral-sae/contracts/mistral_sae/common/v1
 import { invalidArgument, unimplemented } from "@mistral-sae/rpc";
 import { requireTrainingMemory, resolveTrainerConfig } from "@mistral-sae/sae";
 import { DTYPE_BYTES, type FloatDType } from "@mistral-sae/tensor";
+import { resolveStream } from "../harvest/stream-options.ts";
+import { shardTokensOf } from "../jobs/harvest-stage.ts";
 import { checkingConfig } from "./fields.ts";
 import { fillDefaults } from "./fill-defaults.ts";
 import type { ModelFacts } from "./model-facts.ts";
@@ -15,6 +17,8 @@ export interface ConfigDefaults {
   readonly threads: number;
   /** Bytes of rows in a shuffle buffer. */
   readonly bufferBytes: number;
+  /** Bytes of an activation shard's rows, about. */
+  readonly shardBytes: number;
 }
 
 /** Tokens of a window where a request names none. */
@@ -45,8 +49,9 @@ export async function resolveConfig(asked: TrainingConfig, model: ModelFacts, de
   config.evalTokens ??= EVAL_TOKENS;
   requireKnown(config);
   requireSizes(config, model);
-  const rowBytes = model.width * DTYPE_BYTES[storedDType(config)];
-  if (config.bufferTokens === 0n) config.bufferTokens = BigInt(Math.floor(defaults.bufferBytes / rowBytes));
+  const dtype = storedDType(config);
+  const rowBytes = (model.width + (model.out?.width ?? 0)) * DTYPE_BYTES[dtype];
+  resolveStream(config, model, dtype, shardTokensOf(model.dModel, dtype, defaults.shardBytes), BigInt(Math.floor(defaults.bufferBytes / rowBytes)));
   const trainer = await checkingConfig(undefined, () => {
     const resolved = resolveTrainerConfig(trainerOptions(config, model));
     requireTrainingMemory(resolved);
@@ -65,11 +70,10 @@ export function storedDType({ activationDtype }: Pick<TrainingConfig, "activatio
   return dtype;
 }
 
-function requireKnown({ extra, activations, activationsOut, activationDiskBytes, streamActivations }: TrainingConfig): void {
+function requireKnown({ extra, activations, activationsOut }: TrainingConfig): void {
   const [extraName] = Object.keys(extra);
   if (extraName !== undefined) throw invalidArgument(`config.extra.${extraName}`, `got ${extra[extraName]}, wanted nothing: each number has a field of its own`);
-  const later = { activations, activations_out: activationsOut, activation_disk_bytes: activationDiskBytes > 0n, stream_activations: streamActivations };
-  for (const [field, given] of Object.entries(later)) if (given !== "" && given !== false) throw unimplemented(`config.${field} is not offered yet`);
+  for (const [field, given] of Object.entries({ activations, activations_out: activationsOut })) if (given !== "") throw unimplemented(`config.${field} is not offered yet`);
 }
 
 function requireSizes(config: TrainingConfig, model: ModelFacts): void {
@@ -78,7 +82,7 @@ function requireSizes(config: TrainingConfig, model: ModelFacts): void {
   if (contextSize < 2 || contextSize > model.nCtx) throw invalidArgument("config.context_size", `got ${contextSize}, wanted 2 to ${model.nCtx}`);
   if (dSae < 1) throw invalidArgument("config.d_sae", `got ${dSae}, wanted at least 1`);
   if (trainingTokens < BigInt(trainBatchSizeTokens)) throw invalidArgument("config.training_tokens", `got ${trainingTokens}, wanted at least one batch of ${trainBatchSizeTokens}`);
-  for (const [field, value] of [["training_tokens", trainingTokens], ["seed", config.seed], ["buffer_tokens", config.bufferTokens], ["eval_tokens", evalTokens ?? 0n]] as const) {
+  for (const [field, value] of [["training_tokens", trainingTokens], ["seed", config.seed], ["buffer_tokens", config.bufferTokens], ["eval_tokens", evalTokens ?? 0n], ["activation_disk_bytes", config.activationDiskBytes]] as const) {
     if (value > BigInt(Number.MAX_SAFE_INTEGER)) throw invalidArgument(`config.${field}`, `got ${value}, wanted at most ${Number.MAX_SAFE_INTEGER}`);
   }
 }

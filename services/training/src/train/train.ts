@@ -3,7 +3,7 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import { BatchStream, type BatchOptions, type RowSource } from "@mistral-sae/activations";
 import type { TrainingMetricsSchema } from "@mistral-sae/contracts/mistral_sae/training/v1/training";
 import { failedPrecondition, type RpcError } from "@mistral-sae/rpc";
-import { HybridTrainer, listCheckpoints, loadSae, NonFiniteError, restoreNewestCheckpoint, writeCheckpoint, writeSae, type TrainerConfig } from "@mistral-sae/sae";
+import { listCheckpoints, loadSae, NonFiniteError, openTrainer, restoreNewestCheckpoint, writeCheckpoint, writeSae, type TrainerConfig, type TrainerPort, type TrainingProvider } from "@mistral-sae/sae";
 import type { StageContext } from "../threads/stage-thread.ts";
 import { EarlyWarnings, startOfWatch, type WatchState } from "./early-warnings.ts";
 import { SampledBatches } from "./sampled-batches.ts";
@@ -13,6 +13,8 @@ import { TrainLoop } from "./train-loop.ts";
 /** What to train on which rows, and where to. */
 export interface TrainPlan {
   readonly config: TrainerConfig;
+  /** What the trainer computes on. */
+  readonly provider: TrainingProvider;
   /** Rows [n, d_in], or of a transcoder [n, d_in + d_out]. */
   readonly rows: RowSource;
   /** Rows of the shuffle buffer. */
@@ -98,16 +100,16 @@ type StreamOptions = Pick<BatchOptions, "batchRows" | "seed" | "bufferRows">;
 
 /** A trainer with its data, both at the same step. */
 interface Started {
-  readonly trainer: HybridTrainer;
+  readonly trainer: TrainerPort;
   readonly batches: SampledBatches;
   readonly watch: WatchState;
   /** Set where shards are dropped once they are passed. */
   readonly retention: ShardRetention | undefined;
 }
 
-/** Rows to look at before the first step: of shards that are dropped no more than are there before it. */
+/** Rows to look at before the first step: of a stream no more than are there before shards of it must be passed. */
 function sampleRows({ rows, bufferRows }: TrainPlan, all: number, batchRows: number): number {
-  const most = rows.kind === "streamed" && rows.inOrder ? Math.max(batchRows, Math.floor(bufferRows / 4)) : Infinity;
+  const most = rows.kind === "streamed" ? Math.max(batchRows, Math.floor(bufferRows / 4)) : Infinity;
   return Math.min(SAMPLE_ROWS, all, most);
 }
 
@@ -118,7 +120,7 @@ async function begun(plan: TrainPlan, stream: StreamOptions, sampled: number, si
   const batches = new SampledBatches(new BatchStream(plan.rows, stream));
   try {
     const sample = await batches.peek(sampled, signal);
-    return { trainer: await HybridTrainer.create(plan.config, { sample, weights }), batches, watch: startOfWatch, retention };
+    return { trainer: await openTrainer(plan.config, { sample, weights }, plan.provider), batches, watch: startOfWatch, retention };
   } catch (error) {
     await batches.close();
     throw error;
@@ -128,7 +130,7 @@ async function begun(plan: TrainPlan, stream: StreamOptions, sampled: number, si
 /** From the newest whole checkpoint. @returns Undefined when there is none. */
 async function resumed(plan: TrainPlan, stream: StreamOptions): Promise<Started | undefined> {
   if ((await listCheckpoints(plan.checkpoints)).length === 0) return undefined;
-  const trainer = await HybridTrainer.create(plan.config, { sample: anySample(plan.config) });
+  const trainer = await openTrainer(plan.config, { sample: anySample(plan.config) }, plan.provider);
   const found = await restoreNewestCheckpoint(plan.checkpoints, trainer);
   if (found === undefined) {
     await trainer.close();

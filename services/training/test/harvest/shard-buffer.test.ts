@@ -30,7 +30,7 @@ describe("ShardBuffer", () => {
     ...windowsOfDocument(3, { ids: ids(6), special: Uint8Array.from([0, 1, 0, 0, 0, 0]) }, options),
     ...windowsOfDocument(5, { ids: ids(2), special: undefined }, options),
   ];
-  const shard = (): ShardBuffer => new ShardBuffer({ index: 0, rowStart: 0, documentStart: 3, documentEnd: 6, windows }, [{ hookName: "narrow", rowBytes: 2 }, { hookName: "wide", rowBytes: 4 }]);
+  const shard = (): ShardBuffer => ShardBuffer.filling({ index: 0, rowStart: 0, documentStart: 3, documentEnd: 6, windows }, [{ hookName: "narrow", rowBytes: 2 }, { hookName: "wide", rowBytes: 4 }]);
 
   /** Two bytes a row: the window's number and the position. */
   const rows = (window: number, start: number, count: number): Uint8Array => Uint8Array.from({ length: count * 2 }, (_, at) => (at % 2 === 0 ? window : start + (at >> 1)));
