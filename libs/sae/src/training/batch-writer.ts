@@ -8,7 +8,7 @@ export type RowDType = "F32" | "F16" | "BF16";
 
 const rowDTypeBytes = { F32: 4, F16: 2, BF16: 2 } as const satisfies Record<RowDType, number>;
 
-/** Rows of d_in columns that lie in the trainer's row store. */
+/** Rows of d_in columns, of a transcoder d_in + d_out, that lie in the trainer's row store. */
 export interface StoredRows {
   readonly dtype: RowDType;
   /** First byte in the row store; a multiple of 16 is fastest. */
@@ -22,7 +22,7 @@ export interface StoredRows {
  * Works in any thread that gets the trainer's `shared`. The slot must not be in use by a step.
  */
 export class BatchWriter {
-  /** The row store: fill it with whole shards, [n, d_in] row-major. Owned by the loader; the trainer never touches it. */
+  /** The row store: fill it with whole shards, [n, columns] row-major. Owned by the loader; the trainer never touches it. */
   readonly rowStore: Uint8Array;
   readonly #kernels: Kernels;
   readonly #layout: TrainerLayout;
@@ -42,7 +42,7 @@ export class BatchWriter {
 
   /** Bytes that `count` rows take in the row store. */
   bytesOf(dtype: RowDType, count: number): number {
-    return rowDTypeBytes[dtype] * count * this.#layout.d;
+    return rowDTypeBytes[dtype] * count * this.#layout.rowColumns;
   }
 
   /**
@@ -50,7 +50,7 @@ export class BatchWriter {
    * Throws InputError for a slot, a place or a row that does not exist.
    */
   write(slot: number, at: number, rows: StoredRows, picks: Uint32Array): void {
-    const { slots, rowLists, batch, d, stride, rowStore } = this.#layout;
+    const { slots, rowLists, batch, rowColumns: d, rowStride: stride, rowStore } = this.#layout;
     const list = rowLists[slot];
     if (list === undefined) throw new InputError("no such batch slot", { field: "slot", got: slot, wanted: `0 to ${slots.length - 1}` });
     if (at < 0 || at + picks.length > batch) throw new InputError("the rows do not fit the batch", { field: "at", got: `rows ${at} to ${at + picks.length}`, wanted: `within ${batch} rows` });
@@ -65,9 +65,9 @@ export class BatchWriter {
   }
 }
 
-/** Copies contiguous f32 rows [n, d_in] to a slot's rows from `at` on. */
+/** Copies contiguous f32 rows without padding to a slot's rows from `at` on. */
 export function copyRows(memory: TrainerMemory, slot: number, at: number, rows: Float32Array): void {
-  const { d, stride } = memory.layout;
+  const { rowColumns: d, rowStride: stride } = memory.layout;
   const target = memory.slot(slot);
   for (let from = 0, to = (at * stride) / 4; from < rows.length; from += d, to += stride / 4) target.set(rows.subarray(from, from + d), to);
 }

@@ -1,5 +1,5 @@
 import { InputError } from "@mistral-sae/tensor";
-import { architectureFacts, type ArchitectureOption, optionsOf, type TrainedArchitecture, TRAINED_ARCHITECTURES } from "./architecture.ts";
+import { architectureFacts, type ArchitectureOption, isSelected, optionsOf, type TrainedArchitecture, TRAINED_ARCHITECTURES } from "./architecture.ts";
 import type { ResolvedTrainerConfig, TrainerConfig } from "./config.ts";
 
 /** More threads than this gain nothing: the dense part belongs to onnxruntime. */
@@ -22,8 +22,9 @@ export function checkOptions(architecture: TrainedArchitecture, given: TrainerCo
 /** Refuses what is not trained yet. */
 function requireBuilt(config: ResolvedTrainerConfig): void {
   const later: readonly (readonly [string, unknown, unknown])[] = [
-    ["dOut", config.transcoder, false],
-    ["resampleEverySteps", config.resampleEverySteps, 0],
+    ["dOut", config.transcoder && !isSelected(config.architecture), false],
+    ["dOut", config.transcoder && !isSelected(config.architecture), false],
+    ["resampleEverySteps", config.transcoder && config.resampleEverySteps > 0, false],
   ];
   for (const [field, got, wanted] of later) if (got !== wanted) throw new InputError(`${field}: this is not trained yet`, { field, got: String(got), wanted: String(wanted) });
 }
@@ -79,9 +80,13 @@ export function checkConfig(config: ResolvedTrainerConfig): void {
   if (config.mseScale !== undefined) number("mseScale", config.mseScale, 0);
   if (config.deadSteps !== undefined) number("deadSteps", config.deadSteps, 0);
   if (config.maxMemoryBytes !== undefined) number("maxMemoryBytes", config.maxMemoryBytes, 1);
+  if (config.transcoder && config.normalizeActivations !== "none" && config.normalizeActivations !== "expected_average_only_in") {
+    throw new InputError("a transcoder's output has no statistics of its input to be scaled back with", { field: "normalizeActivations", got: config.normalizeActivations, wanted: "none or expected_average_only_in" });
+  }
   if (config.skipConnection && !config.transcoder) throw new InputError("only a transcoder has a skip connection", { field: "skipConnection", got: true, wanted: "false, or dOut" });
   if (formulation === "seed_compat") {
     if (architecture !== "topk" || config.transcoder) throw new InputError("seed_compat trains the original's topk SAE", { field: "architecture", got: config.transcoder ? "a transcoder" : architecture, wanted: "topk" });
+    if (config.resampleEverySteps > 0) throw new InputError("the original does not resample dead latents", { field: "resampleEverySteps", got: config.resampleEverySteps, wanted: 0 });
     if (config.optimizer !== "adam") throw new InputError("seed_compat trains with AdamW", { field: "optimizer", got: config.optimizer, wanted: "adam" });
     if (config.normalizeActivations !== "layer_norm") throw new InputError("seed_compat trains on layer-normalised rows", { field: "normalizeActivations", got: config.normalizeActivations, wanted: "layer_norm" });
   } else if (config.deadSteps !== undefined) {

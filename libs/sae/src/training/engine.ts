@@ -4,11 +4,12 @@ import { requireFiniteGradient } from "./finite.ts";
 import type { GradientStep } from "./gradient-step.ts";
 import { KernelTeam } from "./kernel-team.ts";
 import { updateWeights } from "./optimise.ts";
-import { latentVectorsOf } from "./penalised-state.ts";
 import { PenalisedStep } from "./penalised-step.ts";
 import { Arg, InputMode } from "./phases.ts";
+import { isResampling, resampleDead } from "./resample.ts";
 import { learningRate } from "./schedule.ts";
 import { SelectedStep } from "./selected-step.ts";
+import { SkipConnection } from "./skip-connection.ts";
 import type { StepEngine } from "./step-engine.ts";
 import { type StepParts, sumThreadRows } from "./step-context.ts";
 import type { TrainerMemory } from "./trainer-memory.ts";
@@ -29,11 +30,13 @@ export class TrainingEngine implements StepEngine, AsyncDisposable {
   readonly #parts: StepParts;
   readonly #step: GradientStep;
   readonly #whitener: Whitener | undefined;
+  readonly #skip: SkipConnection | undefined;
 
-  private constructor(parts: StepParts, step: GradientStep, whitener: Whitener | undefined) {
+  private constructor(parts: StepParts, step: GradientStep, whitener: Whitener | undefined, skip: SkipConnection | undefined) {
     this.#parts = parts;
     this.#step = step;
     this.#whitener = whitener;
+    this.#skip = skip;
   }
 
   /** Takes a memory that holds initial or restored weights. */
@@ -42,7 +45,8 @@ export class TrainingEngine implements StepEngine, AsyncDisposable {
     const team = await KernelTeam.start(layout, shared.memory, shared.module);
     const parts: StepParts = { config, memory, team };
     const step = await (isSelected(config.architecture) ? SelectedStep : PenalisedStep).create(parts);
-    return new TrainingEngine(parts, step, layout.whitens ? await Whitener.create(memory) : undefined);
+    const whitener = layout.whitens ? await Whitener.create(memory) : undefined;
+    return new TrainingEngine(parts, step, whitener, layout.skips ? await SkipConnection.create(memory) : undefined);
   }
 
   async steps(slots: readonly number[]): Promise<TrainerMetrics[]> {
@@ -58,13 +62,15 @@ export class TrainingEngine implements StepEngine, AsyncDisposable {
     const { batch, h } = memory.layout;
     const lr = learningRate(memory.step, config);
     const variance = await this.#prepare(slot);
-    const { mseLoss, innerLoss, auxLoss, sparsityLoss, errorSquares, entries, numDead, squares } = await this.#step.gradients();
+    const { mseLoss, innerLoss, auxLoss, sparsityLoss, errorSquares, entries, numDead, squares: ofCodes } = await this.#step.gradients();
+    const squares = ofCodes + ((await this.#skip?.backward()) ?? 0);
     requireFiniteGradient(parts, squares);
     const gradNorm = Math.sqrt(squares);
-    updateWeights(parts, lr, gradNorm, latentVectorsOf(memory));
+    updateWeights(parts, lr, gradNorm);
     this.#step.afterUpdate();
     memory.flipSince();
     memory.step += 1;
+    const nResampled = numDead > 0 && isResampling(config, memory.step) ? resampleDead(parts, numDead) : 0;
     return {
       step: memory.step,
       nTrainingTokens: memory.step * batch,
@@ -79,7 +85,7 @@ export class TrainingEngine implements StepEngine, AsyncDisposable {
       gradNorm,
       lr,
       topkThreshold: architectureFacts[config.architecture].k === "batch" ? memory.topkThreshold : undefined,
-      nResampled: 0,
+      nResampled,
     };
   }
 
@@ -87,6 +93,7 @@ export class TrainingEngine implements StepEngine, AsyncDisposable {
     await this.#parts.team.close();
     await this.#step.close();
     await this.#whitener?.close();
+    await this.#skip?.close();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -96,20 +103,25 @@ export class TrainingEngine implements StepEngine, AsyncDisposable {
   /** Normalises and centres the batch; returns Σ‖x - x̄‖² of the rows that the loss compares with. */
   async #prepare(slot: number): Promise<number> {
     const { config, memory, team } = this.#parts;
-    const { at, slots, batch, d } = memory.layout;
+    const { at, slots, batch, dOut, transcoder } = memory.layout;
     const { args } = team;
-    const raw = config.formulation === "seed_compat" || config.normalizeActivations === "none";
+    const raw = config.formulation === "seed_compat" || (config.normalizeActivations === "none" && !transcoder);
     await this.#whitener?.run(slot);
     args[Arg.slot] = this.#whitener === undefined ? slots[slot]! : at.target;
     args[Arg.target] = raw ? slots[slot]! : at.target;
     args[Arg.mode] = inputModes[config.normalizeActivations];
     args[Arg.inputScale] = memory.inputScale;
+    args[Arg.outputScale] = memory.outputScale;
     const seedCompat = config.formulation === "seed_compat";
     args[Arg.unitRows] = !seedCompat && isSelected(config.architecture) ? 1 : 0;
     args[Arg.denseDecoder] = seedCompat ? 1 : 0;
-    const squares = team.run("prepare");
+    const squares = team.run(transcoder ? "preparePairs" : "prepare");
     let ofMean = 0;
-    for (const sum of sumThreadRows(this.#parts, "sums", new Float64Array(d))) ofMean += sum * sum;
+    for (const sum of sumThreadRows(this.#parts, "sums", new Float64Array(dOut))) ofMean += sum * sum;
+    if (this.#skip !== undefined) {
+      await this.#skip.forward();
+      args[Arg.target] = at.skipTarget;
+    }
     return squares - ofMean / batch;
   }
 }

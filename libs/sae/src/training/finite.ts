@@ -6,10 +6,10 @@ import type { MatrixRegion } from "./trainer-memory.ts";
 /** Throws NonFiniteError when the loss is not finite, naming the first tensor of the forward pass that is not. */
 export function requireFiniteLoss({ memory, team }: StepParts, loss: number): void {
   if (Number.isFinite(loss)) return;
-  const { batch, d, stride } = memory.layout;
-  const rows = new Float32Array(memory.buffer, team.args[Arg.slot]!, (batch * stride) / 4);
+  const { batch, dOut, rowStride } = memory.layout;
+  const rows = new Float32Array(memory.buffer, team.args[Arg.slot]!, (batch * rowStride) / 4);
   const found =
-    firstBad([["the batch", rows], ["b_dec", memory.vector("bDec").subarray(0, d)]]) ?? badMatrix(memory, "wEnc", "W_enc", "b_enc") ?? badMatrix(memory, "wDec", "W_dec", "W_dec");
+    firstBad([["the batch", rows], ["b_dec", memory.vector("bDec").subarray(0, dOut)]]) ?? badMatrix(memory, "wEnc", "W_enc", "b_enc") ?? badMatrix(memory, "wDec", "W_dec", "W_dec") ?? (memory.layout.skips ? badMatrix(memory, "wSkip", "W_skip", "W_skip") : undefined);
   throw new NonFiniteError(memory.step + 1, found ?? "the squared error");
 }
 
@@ -19,6 +19,7 @@ export function requireFiniteGradient({ memory }: StepParts, squares: number): v
   const stored = memory.layout.storesGradients;
   const name =
     firstBad([["the gradient of b_dec", memory.vector("gBDec")]]) ??
+    (memory.layout.skips ? badMatrix(memory, "gSkip", "the gradient of W_skip", "the gradient of W_skip") : undefined) ??
     (stored ? badMatrix(memory, "gDec", "the gradient of W_dec", "the gradient of W_dec") : undefined) ??
     (stored ? badMatrix(memory, "gEnc", "the gradient of W_enc", "the gradient of b_enc") : undefined);
   throw new NonFiniteError(memory.step + 1, name ?? "the gradient's norm");
@@ -29,8 +30,8 @@ function firstBad(tensors: readonly (readonly [string, Float32Array])[]): string
 }
 
 function badMatrix(memory: StepParts["memory"], region: MatrixRegion, name: string, biasName: string): string | undefined {
-  const { d, h } = memory.layout;
-  for (let f = 0; f < h; f++) {
+  const { d } = memory.layout;
+  for (let f = 0; f < memory.shape(region)[0]; f++) {
     const bad = memory.row(region, f).findIndex((value) => !Number.isFinite(value));
     if (bad !== -1) return bad < d ? name : biasName;
   }

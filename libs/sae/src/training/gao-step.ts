@@ -12,9 +12,9 @@ import { countSilence, encodeDead, type Gradients, placeEntries, reduceDecoderBi
  */
 export async function gaoGradients(context: StepContext): Promise<Gradients> {
   const { config, memory, team, codes } = context;
-  const { batch, d } = memory.layout;
+  const { batch, dOut } = memory.layout;
   const { args } = team;
-  const values = batch * d;
+  const values = batch * dOut;
   await codes.encode(featuresAt(memory.step, config));
   const gScale = (2 * memory.mseScale) / values;
   args[Arg.gScale] = gScale;
@@ -41,8 +41,8 @@ export async function gaoGradients(context: StepContext): Promise<Gradients> {
 
 /** B·‖ē‖²: with Σ‖e‖² it gives Σ‖e - ē‖², from the column sums of g = -gScale·e. */
 function meanErrorSquares(context: StepContext, gScale: number): number {
-  const { batch, d, widths } = context.memory.layout;
+  const { batch, dOut, widths } = context.memory.layout;
   let sum = 0;
-  for (const column of sumThreadRows(context, widths.length > 1 ? "outerColumns" : "columns", new Float64Array(d))) sum += (column / gScale) ** 2;
+  for (const column of sumThreadRows(context, widths.length > 1 ? "outerColumns" : "columns", new Float64Array(dOut))) sum += (column / gScale) ** 2;
   return sum / batch;
 }

@@ -13,7 +13,7 @@ import { adoptWeights, requireAdoptable } from "./weights.ts";
 /** What a training starts from besides its configuration. */
 export interface TrainerInit {
   /**
-   * Raw rows [n, d_in] of the data, some ten thousand of them. They decide b_dec, the factor of the loss and the factor of
+   * Raw rows [n, d_in] of the data, of a transcoder [n, d_in + d_out], some ten thousand of them. They decide b_dec, the factor of the loss and the factor of
    * expected_average_only_in; gao needs them unless it gets mseScale and needs neither of the others.
    */
   readonly sample?: Float32Array | undefined;
@@ -41,6 +41,7 @@ export function initialise(memory: TrainerMemory, config: ResolvedTrainerConfig,
   const statistics = sample === undefined || seedCompat ? undefined : measureSample(sample, config);
   memory.step = 0;
   memory.inputScale = statistics?.inputScale ?? 1;
+  memory.outputScale = statistics?.outputScale ?? 1;
   const whitening = statistics?.whitening;
   if (whitening !== undefined) writeWhitening(memory, whitening);
   memory.mseScale = config.mseScale ?? statistics?.mseScale ?? 1;
@@ -52,9 +53,12 @@ export function initialise(memory: TrainerMemory, config: ResolvedTrainerConfig,
   memory.random = random.state;
 }
 
-/** W_enc[f] ~ U(±1/√d), W_dec[f] = W_enc[f] / ‖W_enc[f]‖, b_enc = 0 (OpenAI's train.py). */
+/**
+ * W_enc[f] ~ U(±1/√d), W_dec[f] = W_enc[f] / ‖W_enc[f]‖, b_enc = 0 (OpenAI's train.py). A transcoder's outputs lie in another space:
+ * its W_dec[f] is a random direction of its own, W_skip = 0.
+ */
 function initialiseGao(memory: TrainerMemory, random: Random, center: Float64Array | undefined): void {
-  const { d, h } = memory.layout;
+  const { d, dOut, h, transcoder } = memory.layout;
   const bound = 1 / Math.sqrt(d);
   for (let f = 0; f < h; f++) {
     const encoder = memory.row("wEnc", f);
@@ -63,9 +67,10 @@ function initialiseGao(memory: TrainerMemory, random: Random, center: Float64Arr
       encoder[i] = random.uniform(-bound, bound);
       squares += encoder[i]! ** 2;
     }
-    const norm = Math.sqrt(squares);
     const decoder = memory.row("wDec", f);
-    for (let i = 0; i < d; i++) decoder[i] = encoder[i]! / norm;
+    const direction = transcoder ? Float64Array.from({ length: dOut }, () => random.uniform(-1, 1)) : encoder;
+    const norm = transcoder ? Math.hypot(...direction) : Math.sqrt(squares);
+    for (let i = 0; i < dOut; i++) decoder[i] = direction[i]! / norm;
   }
   if (center !== undefined) memory.vector("bDec").set(center);
 }

@@ -1,11 +1,12 @@
 import { readFileSync } from "node:fs";
 import type { PenalisedKernels } from "./penalised-kernels.ts";
+import type { PreselectKernels } from "./preselect-kernels.ts";
 
 /** A byte offset in the trainer's memory. */
 type Pointer = number;
 
 /** What `assembly/` exports; see there for the meaning of each argument. */
-export interface Kernels extends PenalisedKernels {
+export interface Kernels extends PenalisedKernels, PreselectKernels {
   readonly prepare: (x: Pointer, target: Pointer, centered: Pointer, bDec: Pointer, mean: Pointer, deviation: Pointer, mode: number, scale: number, b0: number, b1: number, d: number, stride: number) => void;
   readonly moments: (rows: Pointer, sums: Pointer, b0: number, b1: number, width: number, stride: number) => number;
   readonly decode: (vals: Pointer, idx: Pointer, k: number, wDec: Pointer, bDec: Pointer, target: Pointer, g: Pointer, dz: Pointer, columns: Pointer, gScale: number, b0: number, b1: number, width: number, stride: number) => number;
@@ -25,6 +26,7 @@ export interface Kernels extends PenalisedKernels {
   readonly columnSquares: (w: Pointer, sums: Pointer, f0: number, f1: number, stride: number) => void;
   readonly divideColumns: (w: Pointer, g: Pointer, touched: Pointer, norms: Pointer, sums: Pointer, f0: number, f1: number, stride: number) => void;
   readonly projectColumns: (w: Pointer, gDec: Pointer, gEnc: Pointer, touched: Pointer, along: Pointer, f0: number, f1: number, stride: number) => number;
+  readonly preparePairs: (x: Pointer, target: Pointer, centered: Pointer, inputScale: number, outputScale: number, b0: number, b1: number, d: number, dOut: number, stride: number, pairStride: number) => void;
   readonly boundRows: (vals: Pointer, source: Pointer, sourceRow: number, idx: Pointer, k: number, bounds: Pointer, b0: number, b1: number) => void;
   readonly decodeRows: (vals: Pointer, idx: Pointer, bounds: Pointer, wDec: Pointer, bDec: Pointer, target: Pointer, g: Pointer, dz: Pointer, columns: Pointer, gScale: number, b0: number, b1: number, width: number, stride: number) => number;
   readonly decodeNested: (vals: Pointer, idx: Pointer, bounds: Pointer, widths: Pointer, levels: number, wDec: Pointer, bDec: Pointer, target: Pointer, g: Pointer, levelBytes: number, dz: Pointer, columns: Pointer, outerColumns: Pointer, squares: Pointer, gScale: number, b0: number, b1: number, width: number, stride: number) => void;

@@ -4,12 +4,22 @@ import type { ResolvedTrainerConfig } from "./config.ts";
 import { architectureFacts, isDense, isSelected } from "./architecture.ts";
 import { chunkRows } from "./chunks.ts";
 import { type PenalisedRegion, penalisedShape, type PenalisedShape, penalisedSizes } from "./penalised-layout.ts";
+import { type PreselectRegion, preselectShape, type PreselectShape, preselectSizes } from "./preselect-layout.ts";
 import { streamedRows } from "./streamed-phases.ts";
 import { histogramBytes, tileWidth } from "./tiles.ts";
 
 /** Everything that lies in the trainer's memory, as byte offsets, and the sizes that all threads compute with. */
 export interface TrainerLayout {
+  /** Columns of the encoder's input. */
   readonly d: number;
+  /** Columns of what is reconstructed: d but for transcoders. */
+  readonly dOut: number;
+  readonly transcoder: boolean;
+  /** Whether there is a W_skip. */
+  readonly skips: boolean;
+  /** Columns of a training row, and bytes of one in a batch slot. */
+  readonly rowColumns: number;
+  readonly rowStride: number;
   readonly h: number;
   /** Features a row at most, at any step; 0 where nothing is counted. */
   readonly k: number;
@@ -25,9 +35,9 @@ export interface TrainerLayout {
   readonly batch: number;
   readonly kAux: number;
   readonly threads: number;
-  /** Bytes of a row, of weights and of activations alike: a multiple of 16 with at least one column more than d. */
+  /** Bytes of a row, of weights and of activations alike: a multiple of 16 with room for d_out columns, and for one more than d. */
   readonly stride: number;
-  /** Bytes of a row that decoding works on: d columns, rounded up to 16 bytes. */
+  /** Bytes of a row that decoding works on: d_out columns, rounded up to 16 bytes. */
   readonly width: number;
   /** Latents of a tile of `pre`: see DenseEncoder. */
   readonly tile: number;
@@ -35,6 +45,8 @@ export interface TrainerLayout {
   readonly penalised: PenalisedShape | undefined;
   /** Whether rows are whitened: the regions of the statistics are there. */
   readonly whitens: boolean;
+  /** Where the largest pre-activations are found by way of 8-bit scores. */
+  readonly preselect: PreselectShape | undefined;
   readonly at: Readonly<Record<Region, number>>;
   readonly slots: readonly number[];
   readonly rowLists: readonly number[];
@@ -50,10 +62,12 @@ type Region =
   | "wEnc" | "wDec" | "mEnc" | "vEnc" | "mDec" | "vDec" | "gEnc" | "gDec"
   /* Rows a thread, in place of gEnc and gDec where those do not fit. */
   | "gradientRows"
+  /* [stride / 4, stride] */
+  | "wSkip" | "mSkip" | "vSkip" | "gSkip"
   /* [stride] */
   | "bDec" | "mBDec" | "vBDec" | "gBDec" | "zeroRow" | "norms" | "along"
   /* [batch, stride]; g once for each nested reconstruction, and for a gated SAE's by its gate */
-  | "target" | "centered" | "g" | "g2"
+  | "target" | "centered" | "g" | "g2" | "skipTarget"
   /* [batch] */
   | "mean" | "deviation"
   /* [batch, k] and [batch, kAux] */
@@ -71,7 +85,8 @@ type Region =
   | "columns" | "bDecColumns" | "sums"
   /* covariance_whitening: [stride], [stride / 4, stride], [stride] */
   | "whitenMean" | "whitenRows" | "whitenSpectrum"
-  | PenalisedRegion;
+  | PenalisedRegion
+  | PreselectRegion;
 
 /** Where the first region starts; lower addresses are left to the compiler. */
 const firstByte = 4096;
@@ -98,7 +113,12 @@ export function planLayout(config: ResolvedTrainerConfig, addressable: number = 
 function placeRegions(config: ResolvedTrainerConfig, storesGradients: boolean): TrainerLayout {
   const { dIn: d, dSae: h, kAux, threads, trainBatchSizeTokens: batch } = config;
   const k = Math.max(config.k, config.kStart);
-  const stride = rowBytes(d);
+  const { dOut, transcoder, skipConnection: skips } = config;
+  const width = Math.ceil(dOut / 4) * 16;
+  const stride = Math.max(rowBytes(d), width);
+  const rowColumns = transcoder ? d + dOut : d;
+  const rowStride = transcoder ? Math.ceil(rowColumns / 4) * 16 : stride;
+  const skip = skips ? (stride / 4) * stride : 0;
   const matrix = h * stride;
   const rows = batch * stride;
   const normalised = config.normalizeActivations !== "none";
@@ -112,13 +132,15 @@ function placeRegions(config: ResolvedTrainerConfig, storesGradients: boolean): 
   const levels = widths.length;
   const penalised = isSelected(config.architecture) ? undefined : penalisedShape(config);
   const tile = tileWidth(batch, h);
+  const preselect = preselectShape(config, stride);
   const seedCompat = config.formulation === "seed_compat";
   const whitens = config.normalizeActivations === "covariance_whitening";
   const sizes: Record<Region, number> = {
     wEnc: matrix, wDec: matrix, mEnc: matrix, vEnc: matrix, mDec: matrix, vDec: matrix, gEnc: storesGradients ? matrix : 0, gDec: storesGradients ? matrix : 0,
     gradientRows: storesGradients ? 0 : threads * streamedRows * stride,
     bDec: stride, mBDec: stride, vBDec: stride, gBDec: stride, zeroRow: stride, norms: seedCompat ? stride : 0, along: seedCompat ? stride : 0,
-    target: normalised ? rows : 0, centered: rows, g: rows * (penalised?.gated === true ? 2 : levels), g2: kAux > 0 ? rows : 0,
+    wSkip: skip, mSkip: skip, vSkip: skip, gSkip: skip, skipTarget: skips ? rows : 0,
+    target: normalised || transcoder ? rows : 0, centered: rows, g: rows * (penalised?.gated === true ? 2 : levels), g2: kAux > 0 ? rows : 0,
     mean: batch * 4, deviation: batch * 4,
     vals: capacity * 4, idx: capacity * 4, dz: entries * 4,
     bounds: plain ? 0 : batch * 8, auxBounds: plain ? 0 : batch * 8, rowCounts: batch * 4, ties: byBatch ? batch * 4 : 0, histograms: byBatch ? threads * histogramBytes : 0,
@@ -129,6 +151,7 @@ function placeRegions(config: ResolvedTrainerConfig, storesGradients: boolean): 
     entries: (entries + batch * kAux) * 16,
     columns: threads * stride, bDecColumns: threads * stride, sums: threads * stride * 2,
     whitenMean: whitens ? stride : 0, whitenRows: whitens ? (stride / 4) * stride : 0, whitenSpectrum: whitens ? stride : 0,
+    ...preselectSizes(preselect, { h, batch, threads, stride }),
     ...penalisedSizes(penalised, { h, batch, threads, stride, tile }),
   };
   let top = firstByte;
@@ -138,10 +161,10 @@ function placeRegions(config: ResolvedTrainerConfig, storesGradients: boolean): 
     return at;
   };
   const at = Object.fromEntries(Object.entries(sizes).map(([name, bytes]) => [name, place(bytes)])) as Record<Region, number>;
-  const slots = Array.from({ length: config.batchSlots }, () => place(rows));
+  const slots = Array.from({ length: config.batchSlots }, () => place(batch * rowStride));
   const rowLists = Array.from({ length: config.batchSlots }, () => place(batch * 4));
   const rowStore = { at: place(config.rowStoreBytes), bytes: config.rowStoreBytes };
-  return { d, h, k, capacity, signed: config.architecture === "abstopk", widths, outer: at.g + (levels - 1) * rows, batch, kAux, threads, stride, width: Math.ceil(d / 4) * 16, tile, penalised, whitens, at, slots, rowLists, rowStore, storesGradients, bytes: Math.ceil(top / pageBytes) * pageBytes };
+  return { d, dOut, transcoder, skips, rowColumns, rowStride, h, k, capacity, signed: config.architecture === "abstopk", widths, outer: at.g + (levels - 1) * rows, batch, kAux, threads, stride, width, tile, penalised, whitens, at, slots, rowLists, rowStore, storesGradients, preselect, bytes: Math.ceil(top / pageBytes) * pageBytes };
 }
 
 /** What training will take, by purpose; bytes. */

@@ -1,6 +1,7 @@
 import type { ResolvedTrainerConfig } from "./config.ts";
 import { latentVectorsOf } from "./penalised-state.ts";
 import { Arg } from "./phases.ts";
+import { skipVectorsOf } from "./skip-connection.ts";
 import type { StepParts } from "./step-context.ts";
 import type { MatrixRegion, TrainerMemory, VectorRegion } from "./trainer-memory.ts";
 
@@ -25,19 +26,23 @@ export interface OptimisedVector {
  * Unit decoder rows: the gradient has no part along y, and z, x and y are each put back on the sphere, so that any of the three
  * is an SAE with unit rows (sparsify scales y alone, and its saved x has other lengths).
  */
-export function updateWeights(context: StepParts, lr: number, gradNorm: number, vectors: readonly OptimisedVector[] = []): void {
+export function updateWeights(context: StepParts, lr: number, gradNorm: number): void {
   const { config, memory, team } = context;
-  const { at, stride } = memory.layout;
-  const bDec: OptimisedVector = { p: at.bDec, g: at.gBDec, m: at.mBDec, v: at.vBDec, bytes: stride };
   const signum = config.optimizer === "signum_schedule_free";
   if (signum) setSignum(context, lr);
   else setAdam(context, lr, gradNorm);
   team.run(signum ? "signum" : "adam");
   const a = (index: number): number => team.args[index]!;
-  for (const { p, g, m, v, bytes } of [bDec, ...vectors]) {
+  for (const { p, g, m, v, bytes } of vectorsOf(memory)) {
     if (signum) team.kernels.signumVector(p, g, m, v, a(Arg.step), a(Arg.decay), a(Arg.share), a(Arg.rest1), bytes);
     else team.kernels.adamVector(p, g, m, v, a(Arg.clip), a(Arg.beta1), a(Arg.rest1), a(Arg.beta2), a(Arg.rest2), a(Arg.step), a(Arg.unbias2), a(Arg.epsilon), a(Arg.decay), bytes);
   }
+}
+
+/** What is trained besides the rows of encoder and decoder. */
+function vectorsOf(memory: TrainerMemory): OptimisedVector[] {
+  const { at, stride } = memory.layout;
+  return [{ p: at.bDec, g: at.gBDec, m: at.mBDec, v: at.vBDec, bytes: stride }, ...latentVectorsOf(memory), ...skipVectorsOf(memory)];
 }
 
 function setAdam({ config, memory, team: { args } }: StepParts, lr: number, gradNorm: number): void {
@@ -65,8 +70,8 @@ function setSignum({ config, memory, team: { args } }: StepParts, lr: number): v
 }
 
 /** The regions that hold the SAE as it is evaluated and saved: what is trained on, or its average. */
-export function savedRegions({ optimizer }: Pick<ResolvedTrainerConfig, "optimizer">): { readonly wEnc: MatrixRegion; readonly wDec: MatrixRegion; readonly bDec: VectorRegion } {
-  return optimizer === "signum_schedule_free" ? { wEnc: "vEnc", wDec: "vDec", bDec: "vBDec" } : { wEnc: "wEnc", wDec: "wDec", bDec: "bDec" };
+export function savedRegions({ optimizer }: Pick<ResolvedTrainerConfig, "optimizer">): { readonly wEnc: MatrixRegion; readonly wDec: MatrixRegion; readonly bDec: VectorRegion; readonly wSkip: MatrixRegion } {
+  return optimizer === "signum_schedule_free" ? { wEnc: "vEnc", wDec: "vDec", bDec: "vBDec", wSkip: "vSkip" } : { wEnc: "wEnc", wDec: "wDec", bDec: "bDec", wSkip: "wSkip" };
 }
 
 /** Starts the optimiser's state from the weights in `memory`: zero moments, or z = x = y. */
@@ -76,6 +81,5 @@ export function startOptimiser(memory: TrainerMemory, { optimizer }: Pick<Resolv
   if (optimizer !== "signum_schedule_free") return;
   for (const region of ["mEnc", "vEnc"] as const) memory.matrix(region).set(memory.matrix("wEnc"));
   for (const region of ["mDec", "vDec"] as const) memory.matrix(region).set(memory.matrix("wDec"));
-  for (const region of ["mBDec", "vBDec"] as const) memory.vector(region).set(memory.vector("bDec"));
-  for (const { p, m, v, bytes } of latentVectorsOf(memory)) for (const at of [m, v]) new Uint8Array(memory.buffer, at, bytes).set(new Uint8Array(memory.buffer, p, bytes));
+  for (const { p, m, v, bytes } of vectorsOf(memory)) for (const at of [m, v]) new Uint8Array(memory.buffer, at, bytes).set(new Uint8Array(memory.buffer, p, bytes));
 }

@@ -7,25 +7,47 @@ import { measureWhitening, whitenSample, type WhiteningStatistics } from "./whit
 export interface SampleStatistics {
   /** √d / mean ‖x‖ for expected_average_only_in (SAELens), else 1. */
   readonly inputScale: number;
+  /** The same of a transcoder's outputs; of an autoencoder inputScale. */
+  readonly outputScale: number;
   /** For covariance_whitening. */
   readonly whitening: WhiteningStatistics | undefined;
   /** Inverse of the normalised rows' variance about their mean, per element. */
   readonly mseScale: number;
-  /** Start of b_dec, [d], in the normalised space. */
+  /** Start of b_dec, [d_out], in the normalised space. */
   readonly center: Float64Array;
 }
 
 const medianIterations = 100;
 const medianTolerance = 1e-5;
 
+type Measured = Pick<ResolvedTrainerConfig, "dIn" | "normalizeActivations" | "bDecInitMethod">;
+
 /**
- * Measures raw rows [n, d]. Throws InputError for a sample that is empty, not finite or without variance.
+ * Measures raw rows [n, d], of a transcoder [n, d + d_out]: there b_dec and the factor of the loss are those of the outputs.
+ * Throws InputError for a sample that is empty, not finite or without variance.
  */
-export function measureSample(sample: Float32Array, config: Pick<ResolvedTrainerConfig, "dIn" | "normalizeActivations" | "bDecInitMethod">): SampleStatistics {
+export function measureSample(sample: Float32Array, config: Measured & Partial<Pick<ResolvedTrainerConfig, "dOut" | "transcoder">>): SampleStatistics {
+  const { dIn, dOut = dIn, transcoder = false } = config;
+  requireRows(sample, transcoder ? dIn + dOut : dIn);
+  if (!transcoder) return measureRows(sample, config);
+  const [inputs, outputs] = [columnsOf(sample, dIn + dOut, 0, dIn), columnsOf(sample, dIn + dOut, dIn, dOut)];
+  const scale = config.normalizeActivations === "expected_average_only_in" ? averageScale(inputs, dIn) : 1;
+  return { ...measureRows(outputs, { ...config, dIn: dOut }), inputScale: scale };
+}
+
+function requireRows(sample: Float32Array, width: number): void {
+  if (sample.length > 0 && sample.length % width === 0) return;
+  throw new InputError("the sample is not whole rows", { field: "sample", got: `${sample.length} values`, wanted: `a multiple of ${width}` });
+}
+
+function columnsOf(rows: Float32Array, width: number, from: number, count: number): Float32Array {
+  const columns = new Float32Array((rows.length / width) * count);
+  for (let at = from, put = 0; at < rows.length; at += width, put += count) columns.set(rows.subarray(at, at + count), put);
+  return columns;
+}
+
+function measureRows(sample: Float32Array, config: Measured): SampleStatistics {
   const { dIn: d, normalizeActivations, bDecInitMethod } = config;
-  if (sample.length === 0 || sample.length % d !== 0) {
-    throw new InputError("the sample is not whole rows", { field: "sample", got: `${sample.length} values`, wanted: `a multiple of ${d}` });
-  }
   const inputScale = normalizeActivations === "expected_average_only_in" ? averageScale(sample, d) : 1;
   const whitening = normalizeActivations === "covariance_whitening" ? measureWhitening(sample, d) : undefined;
   const rows = whitening === undefined ? normaliseSample(sample, d, normalizeActivations, inputScale) : whitenSample(sample, whitening);
@@ -34,7 +56,7 @@ export function measureSample(sample: Float32Array, config: Pick<ResolvedTrainer
   if (!(variance > 0 && Number.isFinite(variance))) {
     throw new InputError("the sample has no finite variance", { field: "sample", got: variance, wanted: "rows of finite numbers that differ" });
   }
-  return { inputScale, whitening, mseScale: 1 / variance, center: centerOf(bDecInitMethod, rows, mean) };
+  return { inputScale, outputScale: inputScale, whitening, mseScale: 1 / variance, center: centerOf(bDecInitMethod, rows, mean) };
 }
 
 function centerOf(method: BDecInitMethod, rows: Float32Array, mean: Float64Array): Float64Array {

@@ -1,8 +1,13 @@
 import { histogramBytes } from "./tiles.ts";
 import { Arg, type Part } from "./phase-args.ts";
 
-/** Phases of codes whose rows have any number of entries: see codes.ts. */
+/** Phases of transcoders, and of codes whose rows have any number of entries: see codes.ts. */
 export const selectedPhases = {
+  preparePairs({ kernels, layout: { at, d, dOut, rowStride, stride, width }, a, zero, b0, b1, sums }: Part): number {
+    kernels.preparePairs(a(Arg.slot), at.target, at.centered, a(Arg.inputScale), a(Arg.outputScale), b0, b1, d, dOut, stride, rowStride);
+    zero(sums, stride * 2);
+    return kernels.moments(at.target, sums, b0, b1, width, stride);
+  },
   countAbove({ kernels, layout: { at, batch, h, tile }, a, b0, b1 }: Part): number {
     return kernels.countAbove(at.pre, batch, h, tile, a(Arg.bound), at.rowCounts, b0, b1);
   },

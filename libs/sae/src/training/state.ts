@@ -11,6 +11,8 @@ export interface TrainerProgress {
   readonly step: number;
   readonly mseScale: number;
   readonly inputScale: number;
+  /** Of a transcoder's outputs; older checkpoints have none, and are of autoencoders. */
+  readonly outputScale?: number | undefined;
   /** batchtopk, matryoshka_batchtopk; older checkpoints have none. */
   readonly topkThreshold?: number | undefined;
   readonly random: RandomState;
@@ -23,7 +25,7 @@ export interface TrainerProgress {
 export interface TrainerState {
   readonly progress: TrainerProgress;
   /**
-   * `W_enc`, `W_dec` F32 [d_sae, d_in] in the trainer's own space, `b_enc` F32 [d_sae], `b_dec` F32 [d_in], each again under
+   * `W_enc` F32 [d_sae, d_in], `W_dec` F32 [d_sae, d_out] in the trainer's own space, `b_enc` F32 [d_sae], `b_dec` F32 [d_out], with a skip connection `W_skip` F32 [d_out, d_in], each again under
    * `adam.exp_avg.` and `adam.exp_avg_sq.` (signum_schedule_free: `schedule_free.z.` and `schedule_free.x.`), `since` U64 [d_sae]; also `threshold` (jumprelu), `r_mag` and `b_mag` (gated, with `b_gate` in place of `b_enc`). Chunks are read from the trainer as they are asked for.
    */
   readonly tensors: Readonly<Record<string, StreamedTensor>>;
@@ -37,7 +39,7 @@ export interface SavedTrainer {
 }
 
 /** Options that must not change in the middle of a training; the others (threads, rates, batches …) may, and then decide anew. */
-const fixedOptions = ["architecture", "dIn", "dOut", "dSae", "k", "formulation", "normalizeActivations", "optimizer"] as const satisfies readonly (keyof ResolvedTrainerConfig)[];
+const fixedOptions = ["architecture", "dIn", "dOut", "transcoder", "skipConnection", "dSae", "k", "formulation", "normalizeActivations", "optimizer"] as const satisfies readonly (keyof ResolvedTrainerConfig)[];
 
 /** Bytes of a chunk: enough for the disk, little beside the weights. */
 const chunkBytes = 4 << 20;
@@ -48,9 +50,10 @@ export const optimiserPrefixes: Readonly<Record<Optimizer, readonly [m: string, 
   signum_schedule_free: ["schedule_free.z.", "schedule_free.x."],
 };
 
-const matricesOf = (config: Pick<ResolvedTrainerConfig, "architecture" | "optimizer">): readonly (readonly [string, string, MatrixRegion])[] => {
+const matricesOf = (config: Pick<ResolvedTrainerConfig, "architecture" | "optimizer" | "skipConnection">): readonly (readonly [string, string, MatrixRegion])[] => {
   const [m, v] = optimiserPrefixes[config.optimizer];
   const bias = encoderBiasName(config);
+  const skips = [["W_skip", "", "wSkip"], [`${m}W_skip`, "", "mSkip"], [`${v}W_skip`, "", "vSkip"]] as const;
   return [
     ["W_enc", bias, "wEnc"],
     [`${m}W_enc`, `${m}${bias}`, "mEnc"],
@@ -58,6 +61,7 @@ const matricesOf = (config: Pick<ResolvedTrainerConfig, "architecture" | "optimi
     ["W_dec", "", "wDec"],
     [`${m}W_dec`, "", "mDec"],
     [`${v}W_dec`, "", "vDec"],
+    ...(config.skipConnection ? skips : []),
   ];
 };
 const vectorsOf = (optimizer: Optimizer): readonly (readonly [string, VectorRegion])[] => {
@@ -71,28 +75,28 @@ const vectorsOf = (optimizer: Optimizer): readonly (readonly [string, VectorRegi
 
 /** The state that a memory holds. */
 export function readState(memory: TrainerMemory, config: ResolvedTrainerConfig): TrainerState {
-  const { d, h } = memory.layout;
+  const { d, dOut } = memory.layout;
   const tensors: Record<string, StreamedTensor> = {};
   const whole = (values: Float32Array | BigUint64Array): StreamedTensor => {
     const { dtype, shape, data } = tensorOf(values);
     return { dtype, shape, chunks: [data] };
   };
   for (const [name, bias, region] of matricesOf(config)) {
-    tensors[name] = { dtype: "F32", shape: [h, d], chunks: rowChunks(memory, region) };
+    tensors[name] = { dtype: "F32", shape: memory.shape(region), chunks: rowChunks(memory, region) };
     if (bias !== "") tensors[bias] = whole(memory.readBias(region));
   }
-  for (const [name, region] of vectorsOf(config.optimizer)) tensors[name] = whole(memory.vector(region).slice(0, d));
+  for (const [name, region] of vectorsOf(config.optimizer)) tensors[name] = whole(memory.vector(region).slice(0, dOut));
   for (const [name, vector] of latentTensors(memory, optimiserPrefixes[config.optimizer])) tensors[name] = whole(vector.slice());
   tensors["since"] = whole(memory.since.slice());
   const whitening = readWhitening(memory);
   if (whitening !== undefined) for (const [part, name, shape] of whiteningShapes(d)) tensors[name] = { ...whole(whitening[part]), shape };
-  const { step, mseScale, inputScale, topkThreshold, random, largestLr, averageWeight } = memory;
+  const { step, mseScale, inputScale, outputScale, topkThreshold, random, largestLr, averageWeight } = memory;
   const scheduleFree = config.optimizer === "signum_schedule_free" ? { largestLr, averageWeight } : undefined;
-  return { progress: { step, mseScale, inputScale, topkThreshold, random, scheduleFree, config }, tensors };
+  return { progress: { step, mseScale, inputScale, outputScale, topkThreshold, random, scheduleFree, config }, tensors };
 }
 
 function* rowChunks(memory: TrainerMemory, region: MatrixRegion): Generator<Uint8Array> {
-  const { d, h } = memory.layout;
+  const [h, d] = memory.shape(region);
   const rows = Math.max(1, Math.floor(chunkBytes / (d * 4)));
   const buffer = new Float32Array(Math.min(rows, h) * d);
   for (let from = 0; from < h; from += rows) {
@@ -105,21 +109,22 @@ function* rowChunks(memory: TrainerMemory, region: MatrixRegion): Generator<Uint
 /** Writes a saved state into a memory. Throws InputError when it belongs to another SAE, or lacks a tensor. */
 export async function writeState(memory: TrainerMemory, config: ResolvedTrainerConfig, { progress, tensors }: SavedTrainer): Promise<void> {
   // Checkpoints from before there was a choice are of topk SAEs.
-  const saved: Partial<ResolvedTrainerConfig> = { architecture: "topk", dOut: progress.config.dIn, ...(progress.config as Partial<ResolvedTrainerConfig>) };
+  const saved: Partial<ResolvedTrainerConfig> = { architecture: "topk", dOut: progress.config.dIn, transcoder: false, skipConnection: false, ...(progress.config as Partial<ResolvedTrainerConfig>) };
   for (const option of fixedOptions) {
     if (String(saved[option]) !== String(config[option])) {
       throw new InputError(`the saved state belongs to another training: ${option} differs`, { field: option, got: String(saved[option]), wanted: String(config[option]) });
     }
   }
-  const { d, h } = memory.layout;
+  const { d, dOut, h } = memory.layout;
   const [matrices, vectors] = [matricesOf(config), vectorsOf(config.optimizer)];
   const ofLatents = latentTensors(memory, optimiserPrefixes[config.optimizer]);
-  const names = [...matrices.flatMap(([name, bias]) => [[name, [h, d]] as const, ...(bias === "" ? [] : [[bias, [h]] as const])]), ...vectors.map(([name]) => [name, [d]] as const), ...ofLatents.map(([name]) => [name, [h]] as const), ["since", [h]] as const, ...(memory.layout.whitens ? whiteningShapes(d).map(([, name, shape]) => [name, shape] as const) : [])];
+  const names = [...matrices.flatMap(([name, bias, region]) => [[name, memory.shape(region)] as const, ...(bias === "" ? [] : [[bias, [h]] as const])]), ...vectors.map(([name]) => [name, [dOut]] as const), ...ofLatents.map(([name]) => [name, [h]] as const), ["since", [h]] as const, ...(memory.layout.whitens ? whiteningShapes(d).map(([, name, shape]) => [name, shape] as const) : [])];
   for (const [name, shape] of names) requireShape(tensors, name, shape);
   for (const [name, bias, region] of matrices) {
-    const rows = Math.max(1, Math.floor(chunkBytes / (d * 4)));
-    for (let start = 0; start < h; start += rows) {
-      memory.writeRows(region, start, await tensors.readF32(name, { rows: { start, end: Math.min(h, start + rows) } }));
+    const [all, columns] = memory.shape(region);
+    const rows = Math.max(1, Math.floor(chunkBytes / (columns * 4)));
+    for (let start = 0; start < all; start += rows) {
+      memory.writeRows(region, start, await tensors.readF32(name, { rows: { start, end: Math.min(all, start + rows) } }));
     }
     if (bias !== "") memory.writeBias(region, await tensors.readF32(bias));
   }
@@ -134,6 +139,7 @@ export async function writeState(memory: TrainerMemory, config: ResolvedTrainerC
   memory.step = progress.step;
   memory.mseScale = progress.mseScale;
   memory.inputScale = progress.inputScale;
+  memory.outputScale = progress.outputScale ?? progress.inputScale;
   memory.topkThreshold = progress.topkThreshold ?? 0;
   memory.random = progress.random;
   memory.largestLr = progress.scheduleFree?.largestLr ?? 0;

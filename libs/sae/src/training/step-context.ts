@@ -76,9 +76,9 @@ export function placeEntries({ memory, team, codes }: StepContext): void {
   if (hasAux) codes.place(true);
 }
 
-/** Adds the threads' rows of a region in the order of the threads, into f64 [d]. */
+/** Adds the threads' rows of a region in the order of the threads, into f64 [d_out]. */
 export function sumThreadRows({ memory }: StepParts, region: "columns" | "outerColumns" | "bDecColumns" | "sums", target: Float64Array): Float64Array {
-  const { at, d, stride, threads } = memory.layout;
+  const { at, dOut: d, stride, threads } = memory.layout;
   const wide = region === "sums";
   for (let thread = 0; thread < threads; thread++) {
     const offset = at[region] + thread * stride * (wide ? 2 : 1);
@@ -88,10 +88,11 @@ export function sumThreadRows({ memory }: StepParts, region: "columns" | "outerC
   return target;
 }
 
-/** Writes the gradient of b_dec: the sum of the output gradients and what came through the encoder's input. Returns Σ of its squares. */
+/** Writes the gradient of b_dec: the sum of the output gradients and, but for a transcoder, what came through the encoder's input. Returns Σ of its squares. */
 export function reduceDecoderBias(context: StepParts): number {
-  const { d } = context.memory.layout;
-  const sum = sumThreadRows(context, "bDecColumns", sumThreadRows(context, "columns", new Float64Array(d)));
+  const { dOut, transcoder } = context.memory.layout;
+  const sum = sumThreadRows(context, "columns", new Float64Array(dOut));
+  if (!transcoder) sumThreadRows(context, "bDecColumns", sum);
   context.memory.vector("gBDec").set(sum);
   let squares = 0;
   for (const value of sum) squares += value * value;

@@ -84,9 +84,9 @@ export class ThreadedTrainer implements TrainerPort {
     return this.config.batchSlots;
   }
 
-  /** Floats from one row of a slot to the next; columns from d_in on are padding and must stay zero. */
+  /** Floats from one row of a slot to the next; columns from a row's own on are padding and must stay zero. */
   get rowStride(): number {
-    return this.#memory.layout.stride / 4;
+    return this.#memory.layout.rowStride / 4;
   }
 
   /** Rows of a slot, [B, rowStride], as a view: write to it only while no step that was asked for uses it. */
@@ -136,7 +136,7 @@ export class ThreadedTrainer implements TrainerPort {
 
   /** Copies a batch into a slot that no step uses, at once when there is one, and asks for its step. */
   async #fillAndStep(batch: Float32Array): Promise<TrainerReply> {
-    const { batch: rows, d } = this.#memory.layout;
+    const { batch: rows, rowColumns: d } = this.#memory.layout;
     if (batch.length !== rows * d) throw new InputError("a step takes whole batches", { field: "batch", got: `${batch.length} values`, wanted: `${rows} rows of ${d}` });
     const slot = this.#nextSlot;
     this.#nextSlot = (slot + 1) % this.slots;

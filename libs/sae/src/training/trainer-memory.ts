@@ -11,7 +11,7 @@ export interface SharedTrainer {
 }
 
 /** Regions of [d_sae] rows, and of single rows. */
-export type MatrixRegion = "wEnc" | "wDec" | "mEnc" | "vEnc" | "mDec" | "vDec" | "gEnc" | "gDec";
+export type MatrixRegion = "wEnc" | "wDec" | "mEnc" | "vEnc" | "mDec" | "vDec" | "gEnc" | "gDec" | "wSkip" | "mSkip" | "vSkip" | "gSkip";
 export type VectorRegion = "bDec" | "mBDec" | "vBDec" | "gBDec" | "norms" | "along";
 
 const Scalar = { step: 0, mseScale: 1, inputScale: 2, sinceSide: 3, random: 4, largestLr: 8, averageWeight: 9, topkThreshold: 10, outputScale: 11 } as const;
@@ -84,6 +84,14 @@ export class TrainerMemory {
     this.#scalars[Scalar.topkThreshold] = value;
   }
 
+  /** Factor of a transcoder's outputs for expected_average_only_in; of an autoencoder that of its inputs. */
+  get outputScale(): number {
+    return this.#scalars[Scalar.outputScale]!;
+  }
+  set outputScale(value: number) {
+    this.#scalars[Scalar.outputScale] = value;
+  }
+
   get random(): RandomState {
     const at = Scalar.random;
     return [this.#scalars[at]!, this.#scalars[at + 1]!, this.#scalars[at + 2]!, this.#scalars[at + 3]!];
@@ -117,10 +125,17 @@ export class TrainerMemory {
     return new Float32Array(this.buffer, at[region] + f * stride, stride / 4);
   }
 
+  /** Rows and columns of a matrix without padding and biases. */
+  shape(region: MatrixRegion): readonly [rows: number, columns: number] {
+    const { d, dOut, h } = this.layout;
+    if (region.endsWith("Skip")) return [dOut, d];
+    return [h, region.endsWith("Dec") ? dOut : d];
+  }
+
   /** All rows of a matrix with their padding, as a view. */
   matrix(region: MatrixRegion): Float32Array {
-    const { at, h, stride } = this.layout;
-    return new Float32Array(this.buffer, at[region], (h * stride) / 4);
+    const { at, stride } = this.layout;
+    return new Float32Array(this.buffer, at[region], (this.shape(region)[0] * stride) / 4);
   }
 
   /** A row of its own with its padding, as a view. */
@@ -137,13 +152,14 @@ export class TrainerMemory {
 
   /** One batch slot with its padding, as a view. */
   slot(index: number): Float32Array {
-    const { slots, batch, stride } = this.layout;
-    return new Float32Array(this.buffer, slots[index]!, (batch * stride) / 4);
+    const { slots, batch, rowStride } = this.layout;
+    return new Float32Array(this.buffer, slots[index]!, (batch * rowStride) / 4);
   }
 
-  /** Columns [0, d) of rows [from, to), copied to `target` or new memory, contiguous. */
+  /** The columns without padding of rows [from, to), copied to `target` or new memory, contiguous. */
   readRows(region: MatrixRegion, from: number, to: number, target?: Float32Array): Float32Array {
-    const { d, stride } = this.layout;
+    const { stride } = this.layout;
+    const [, d] = this.shape(region);
     const out = target ?? new Float32Array((to - from) * d);
     const source = this.matrix(region);
     const step = stride / 4;
@@ -153,9 +169,10 @@ export class TrainerMemory {
     return out;
   }
 
-  /** Writes contiguous rows of d columns to rows from `from` on. */
+  /** Writes contiguous rows without padding to rows from `from` on. */
   writeRows(region: MatrixRegion, from: number, rows: Float32Array): void {
-    const { d, stride } = this.layout;
+    const { stride } = this.layout;
+    const [, d] = this.shape(region);
     const target = this.matrix(region);
     for (let at = 0, put = (from * stride) / 4; at < rows.length; at += d, put += stride / 4) target.set(rows.subarray(at, at + d), put);
   }

@@ -26,18 +26,26 @@ const cases: readonly Case[] = [
   { name: "topk with fewer and fewer features", config: { architecture: "topk", dIn: 24, dSae: 96, k: 2, kStart: 9, kAnnealSteps: 60, ...auxiliary, gradClipNorm: 0 }, auxK: true, clipped: false },
   { name: "abstopk with fewer and fewer features", config: { architecture: "abstopk", dIn: 24, dSae: 96, k: 2, kStart: 9, kAnnealSteps: 60, ...auxiliary, gradClipNorm: 0 }, auxK: true, clipped: false },
   { name: "batchtopk with fewer and fewer features", config: { architecture: "batchtopk", dIn: 24, dSae: 96, k: 2, kStart: 9, kAnnealSteps: 60, ...auxiliary, gradClipNorm: 0 }, auxK: true, clipped: false },
+  { name: "a transcoder", config: { dIn: 22, dOut: 30, dSae: 96, k: 4, ...auxiliary, gradClipNorm: 0 }, auxK: true, clipped: false },
+  { name: "a transcoder to narrower rows, raw", config: { dIn: 24, dOut: 9, dSae: 96, k: 3, kAux: 0, gradClipNorm: 0.02, normalizeActivations: "none", threads: 3 }, auxK: false, clipped: true },
+  { name: "a skip-transcoder", config: { dIn: 24, dOut: 24, skipConnection: true, dSae: 96, k: 4, ...auxiliary, gradClipNorm: 0.02 }, auxK: true, clipped: true },
+  { name: "a skip-transcoder with abstopk", config: { architecture: "abstopk", dIn: 20, dOut: 26, skipConnection: true, dSae: 96, k: 4, ...auxiliary, gradClipNorm: 0 }, auxK: true, clipped: false },
+  { name: "a skip-transcoder with batchtopk", config: { architecture: "batchtopk", dIn: 27, dOut: 21, skipConnection: true, dSae: 96, k: 4, ...auxiliary, gradClipNorm: 0, threads: 3 }, auxK: true, clipped: false },
+  { name: "a skip-transcoder with matryoshka_batchtopk", config: { architecture: "matryoshka_batchtopk", matryoshkaWidths: [20, 50], dIn: 20, dOut: 20, skipConnection: true, dSae: 96, k: 4, ...auxiliary, gradClipNorm: 0 }, auxK: true, clipped: false },
 ];
 
 describe("100 steps against the formulas in f64:", () => {
   it.each(cases)("$name", async ({ config, auxK, clipped }) => {
     const { dIn: d, dSae: h } = config;
-    const data = mixtureRows(rows * steps, d, 7);
+    const width = d + (config.dOut ?? 0);
+    const data = mixtureRows(rows * steps, width, 7);
     const full: TrainerConfig = { threads: 2, lr: 1e-3, adamEpsilon: 1e-6, seed: 3, ...config, trainBatchSizeTokens: rows, trainingTokens: rows * steps };
     await using trainer = await HybridTrainer.create(full, { sample: data });
     const { config: resolved } = trainer;
-    const { mseScale, inputScale } = (await trainer.state()).progress;
+    const { mseScale, inputScale, outputScale = inputScale } = (await trainer.state()).progress;
     const options: ReferenceOptions = {
-      d, h, rows, mseScale, inputScale,
+      d, h, rows, mseScale, inputScale, outputScale,
+      dOut: config.dOut,
       k: (step) => featuresAt(step, resolved),
       selection: resolved.architecture === "topk" || resolved.architecture === "abstopk" ? resolved.architecture : "batchtopk",
       ...(resolved.architecture === "matryoshka_batchtopk" ? { widths: resolved.matryoshkaWidths } : {}),
@@ -55,13 +63,16 @@ describe("100 steps against the formulas in f64:", () => {
     // weights() is for raw rows; the reference works where the trainer does.
     const inside = async () => {
       const weights = await trainer.weights();
-      return { ...weights, bEnc: weights.bEnc.map((b) => b * inputScale), bDec: weights.bDec.map((b) => b * inputScale), threshold: (weights.threshold?.[0] ?? 0) * inputScale };
+      const scaled = (values: Float32Array, factor = outputScale): Float32Array => values.map((value) => value * factor);
+      const wEnc = scaled(weights.wEnc, outputScale / inputScale);
+      const wSkip = weights.wSkip && scaled(weights.wSkip, outputScale / inputScale);
+      return { ...weights, wEnc, wSkip, bEnc: scaled(weights.bEnc), bDec: scaled(weights.bDec), threshold: (weights.threshold?.[0] ?? 0) * outputScale };
     };
     const reference = new ReferenceTrainer(options, await inside());
     const seen = { aux: false, clipped: false };
     let threshold = 0;
     for (let step = 0; step < steps; step++) {
-      const batch = data.subarray(step * rows * d, (step + 1) * rows * d);
+      const batch = data.subarray(step * rows * width, (step + 1) * rows * width);
       const got = await trainer.step(batch);
       const wanted = reference.step(batch);
       threshold = 0.99 * threshold + 0.01 * wanted.smallest;
@@ -76,6 +87,7 @@ describe("100 steps against the formulas in f64:", () => {
     for (const name of ["wEnc", "bEnc", "wDec", "bDec"] as const) {
       expect(largestDifference(weights[name], Float32Array.from(reference.parameters[name])), name).toBeLessThan(1e-4);
     }
+    if (weights.wSkip !== undefined) expect(largestDifference(weights.wSkip, Float32Array.from(reference.parameters.wSkip)), "wSkip").toBeLessThan(1e-4);
     if (weights.config.architecture === "jumprelu") expect(weights.threshold).toBeCloseTo(threshold, 5);
     expect(seen).toEqual({ aux: auxK, clipped });
   });
