@@ -81,12 +81,17 @@ export class System {
     this.#inference = await startInference(this.root, this.#inference.address);
   }
 
-  async training(data: string): Promise<Child> {
+  get inferenceAddress(): string {
+    return this.#inference.address;
+  }
+
+  async training(data: string, env: Readonly<Record<string, string>> = {}): Promise<Child> {
     return await Child.start("training", {
       MISTRAL_SAE_DATA: join(this.root, data),
       MISTRAL_SAE_INFERENCE: this.#inference.address,
       MISTRAL_SAE_THREADS: "2",
       MISTRAL_SAE_TRAINING_SHARD_MIB: "1",
+      ...env,
     });
   }
 

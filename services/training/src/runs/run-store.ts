@@ -61,7 +61,10 @@ create table if not exists runs (
   weights_sha256 text not null default '',
   stopped integer not null default 0,
   create_ms integer not null,
-  update_ms integer not null
+  update_ms integer not null,
+  metrics_sent integer not null default 0,
+  metrics_drop integer,
+  metrics_resets integer not null default 0
 ) strict;
 create table if not exists metrics (
   run integer not null references runs on delete cascade,
@@ -71,6 +74,9 @@ create table if not exists metrics (
 ) strict, without rowid;
 `;
 
+/** Columns that older catalogues lack. */
+const ADDED = { sweep: "text not null default ''", metrics_sent: "integer not null default 0", metrics_drop: "integer", metrics_resets: "integer not null default 0" };
+
 /** What changes in the course of a run. */
 type RunChange = Partial<Pick<RunRow, "tokensHarvested" | "tokensToHarvest" | "evaluation" | "saeUri" | "weightsSha256" | "stopped">>;
 
@@ -78,15 +84,20 @@ type RunChange = Partial<Pick<RunRow, "tokensHarvested" | "tokensToHarvest" | "e
 export class RunStore {
   readonly #db: DatabaseSync;
   readonly #statements = new Map<string, StatementSync>();
+  #metricsChanged: () => void = () => undefined;
 
   constructor(path: string) {
     mkdirSync(dirname(path), { recursive: true });
     this.#db = new DatabaseSync(path, { enableForeignKeyConstraints: true });
     this.#db.exec("pragma journal_mode = wal; pragma synchronous = full; pragma busy_timeout = 5000;");
     this.#db.exec(SCHEMA);
-    const columns = this.#db.prepare("pragma table_info(runs)").all();
-    // A catalogue that a service without sweeps made.
-    if (!columns.some(({ name }) => name === "sweep")) this.#db.exec("alter table runs add column sweep text not null default ''");
+    this.#addColumns();
+  }
+
+  /** Brings a catalogue that an older service made up to date. */
+  #addColumns(): void {
+    const known = new Set(this.#db.prepare("pragma table_info(runs)").all().map(({ name }) => name));
+    for (const [name, type] of Object.entries(ADDED)) if (!known.has(name)) this.#db.exec(`alter table runs add column ${name} ${type}`);
   }
 
   /** For other tables of the same catalogue; closed with this store. */
@@ -97,6 +108,11 @@ export class RunStore {
   close(): void {
     this.#statements.clear();
     this.#db.close();
+  }
+
+  /** Calls `listener` after each change of some run's metrics. */
+  onMetrics(listener: () => void): void {
+    this.#metricsChanged = listener;
   }
 
   insert(facts: RunFacts, requestId: string | undefined, sweep = ""): void {
@@ -173,11 +189,19 @@ export class RunStore {
     this.transaction(() => {
       for (const entry of metrics) insert.run(entry.step, toBinary(TrainingMetricsSchema, entry), id);
     });
+    this.#metricsChanged();
   }
 
   /** Forgets the metrics of steps that a resumed run is going to repeat. */
   dropMetricsAfter(id: string, step: number): void {
-    this.#prepare("delete from metrics where run = (select seq from runs where id = ?) and step > ?").run(id, step);
+    this.transaction(() => {
+      this.#prepare("delete from metrics where run = (select seq from runs where id = ?) and step > ?").run(id, step);
+      // What was sent on of them has to go there too; see MetricsOutbox.
+      this.#prepare(
+        "update runs set metrics_sent = min(metrics_sent, ?1), metrics_drop = min(coalesce(metrics_drop, ?1), ?1), metrics_resets = metrics_resets + 1 where id = ?2",
+      ).run(step, id);
+    });
+    this.#metricsChanged();
   }
 
   /** In the order of steps. */
