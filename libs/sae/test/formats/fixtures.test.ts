@@ -2,7 +2,7 @@ import { openSafetensors, sha256File } from "@mistral-sae/tensor";
 import { describe, expect, test } from "vitest";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { denseOf, foldDecoderNorms, loadSae, SaeCodec, type SaeWeights, setFeatures, writeSae } from "../../src/index.ts";
+import { denseOf, foldDecoderNorms, loadSae, newRowStats, type SaeConfig, SaeCodec, type SaeWeights, setFeatures, writeSae } from "../../src/index.ts";
 import { assemble, fixture, largestDifference, readIo, temporaryFolder } from "../support.ts";
 
 const TOLERANCE = 1e-5;
@@ -14,13 +14,28 @@ async function mismatch(sae: SaeWeights, io: string): Promise<number> {
   const codec = new SaeCodec(sae);
   const codes = codec.encodeRows(x);
   const prepared = new Float32Array(x.length);
-  codec.prepare(x, prepared, codes.stats);
+  codec.prepare(x, prepared, newRowStats(codes.nTokens));
   return Math.max(
     largestDifference(denseOf(codes), featureActs),
     largestDifference(codec.decodeRows(codes, codes.stats), reconstruction),
     saeIn === undefined ? 0 : largestDifference(prepared, saeIn),
   );
 }
+
+/** Small folders of further kinds, and what they are read as. */
+const WRITTEN_BY = [
+  ["topk_layer_norm_rescale", "", { architecture: "topk", k: 9, normalizeActivations: "layer_norm", rescaleActsByDecoderNorm: true }],
+  ["gated_constant_norm_rescale_no-b_dec", "", { architecture: "gated", normalizeActivations: "constant_norm_rescale", applyBDecToInput: false }],
+  ["jumprelu_skip_transcoder_layer_norm", "", { architecture: "jumprelu", dIn: 12, dOut: 10, skipConnection: true, metadata: { hook_name_out: "blocks.1.hook_mlp_out" } }],
+  ["matching_pursuit_none", "", { architecture: "matching_pursuit", matchingPursuit: { residualThreshold: 0.01, stopOnDuplicateSupport: true } }],
+  ["training_batchtopk_covariance_whitening_rescale", "", { architecture: "jumprelu", normalizeActivations: "none" }],
+  ["training_jumprelu_expected_average_only_in", "", { architecture: "jumprelu", normalizeActivations: "none" }],
+  ["sparsify_groupmax_transcode_skip_float32", "layers.1.mlp", { architecture: "groupmax", k: 8, dOut: 12, skipConnection: true }],
+  ["sparsify_topk_skip_bfloat16", "layers.1", { architecture: "topk", skipConnection: true, dtype: "bfloat16" }],
+  ["AutoEncoder_ae.pt", "", { architecture: "standard", applyBDecToInput: true }],
+  ["MatryoshkaBatchTopKSAE_ae.pt", "", { architecture: "jumprelu" }],
+  ["GatedAutoEncoder_bfloat16", "", { architecture: "gated", dtype: "bfloat16" }],
+] as const satisfies readonly (readonly [string, string, Partial<SaeConfig>])[];
 
 describe("folders that other programs wrote give their activations and reconstructions", () => {
   test("SAELens topk with rescaled activations", async () => {
@@ -47,6 +62,12 @@ describe("folders that other programs wrote give their activations and reconstru
 
   test("SAELens topk with layer_norm", async () => {
     expect(await mismatch((await loadSae(fixture("topk_layer_norm_noaux"))).sae, "topk_layer_norm_noaux")).toBeLessThan(TOLERANCE);
+  });
+
+  test.each(WRITTEN_BY)("%s, read as %o", async (name, inner, wanted) => {
+    const { sae } = await loadSae(fixture("written_by", name, inner));
+    expect(sae.config).toMatchObject(wanted);
+    expect(await mismatch(sae, `written_by/${name}`)).toBeLessThan(TOLERANCE);
   });
 
   test("the published Mistral-7B SAE's legacy form: topk from its activation function, whatever its architecture says", async () => {

@@ -3,7 +3,7 @@ import type { SparseRows } from "@mistral-sae/tensor";
 /** How well an SAE fits some rows. */
 export interface Fit {
   readonly rows: number;
-  /** Σ‖x - x̂‖² / Σ‖x - x̄‖², x̄ the mean row; NaN when all rows are equal. */
+  /** Σ‖x - x̂‖² / Σ‖x - x̄‖², x̄ the mean row; NaN when all rows are equal or none were compared. */
   readonly fvu: number;
   /** Mean activations other than zero a row. */
   readonly l0: number;
@@ -21,6 +21,7 @@ export class FitMeter {
   #squares = 0;
   #residual = 0;
   #rows = 0;
+  #measured = 0;
   #pairs = 0;
 
   constructor(width: number, features: number) {
@@ -33,7 +34,7 @@ export class FitMeter {
   /** Adds rows `x` [n, width], their reconstructions and codes. */
   add(x: Float32Array, reconstruction: Float32Array, codes: SparseRows): void {
     const width = this.#width;
-    if (this.#rows === 0) this.#shift.set(x.subarray(0, width));
+    if (this.#measured === 0) this.#shift.set(x.subarray(0, width));
     for (let at = 0; at < x.length; at += width) {
       for (let j = 0; j < width; j++) {
         const value = x[at + j]! - this.#shift[j]!;
@@ -42,13 +43,19 @@ export class FitMeter {
         this.#residual += (x[at + j]! - reconstruction[at + j]!) ** 2;
       }
     }
-    this.#rows += x.length / width;
+    this.#measured += x.length / width;
+    this.addCodes(codes);
+  }
+
+  /** Adds codes of rows whose reconstruction has nothing to be compared with. */
+  addCodes(codes: SparseRows): void {
+    this.#rows += codes.nTokens;
     this.#pairs += codes.indices.length;
     for (const feature of codes.indices) this.#fired[feature] = 1;
   }
 
   result(): Fit {
-    const ofMean = this.#sum.reduce((total, value) => total + value * value, 0) / this.#rows;
+    const ofMean = this.#sum.reduce((total, value) => total + value * value, 0) / this.#measured;
     return {
       rows: this.#rows,
       fvu: this.#residual / (this.#squares - ofMean),
