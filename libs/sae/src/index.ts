@@ -51,7 +51,7 @@ export type { TrainerInit } from "./training/initialise.ts";
 export { type MemoryBudget, requireTrainingMemory, trainingMemory } from "./training/layout.ts";
 export { LoopTrainer } from "./training/loop/loop-trainer.ts";
 export { NonFiniteError } from "./training/non-finite-error.ts";
-export { openTrainer, type TrainingProvider, trainingProviders } from "./training/open-trainer.ts";
+export { openTrainer, requireTrainable, type TrainingProvider, trainingProviders } from "./training/open-trainer.ts";
 export { Random, type RandomState } from "./training/random.ts";
 export { learningRate } from "./training/schedule.ts";
 export type { SavedTrainer, TrainerProgress, TrainerState } from "./training/state.ts";

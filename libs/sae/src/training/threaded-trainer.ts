@@ -6,7 +6,8 @@ import type { SaeWeights } from "../formats/weights.ts";
 import { copyRows } from "./batch-writer.ts";
 import type { ResolvedTrainerConfig } from "./config.ts";
 import { checkInit, type TrainerInit } from "./initialise.ts";
-import { planLayout, requireMemory } from "./layout.ts";
+import { requireTrainingMemory } from "./layout.ts";
+import { requireLoopMemory } from "./loop/loop-layout.ts";
 import { readState, type SavedTrainer, type TrainerState, writeState } from "./state.ts";
 import { errorOf, type TrainerBackend, type TrainerReply, type TrainerRequest, type TrainerThreadData } from "./trainer-messages.ts";
 import { type SharedTrainer, TrainerMemory } from "./trainer-memory.ts";
@@ -33,7 +34,8 @@ interface StartedThread {
  * anything is allocated, when the training would not fit in memory.
  */
 export async function startTrainerThread(config: ResolvedTrainerConfig, init: TrainerInit, backend: TrainerBackend): Promise<StartedThread> {
-  requireMemory(planLayout(config), config.maxMemoryBytes);
+  if (backend.kind === "loop") requireLoopMemory(config);
+  else requireTrainingMemory(config);
   checkInit(config, init);
   const workerData: TrainerThreadData = { config, init, backend };
   const worker = new Worker(new URL("trainer-thread.ts", import.meta.url), { workerData, name: "sae-trainer" });

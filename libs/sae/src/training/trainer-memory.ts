@@ -17,6 +17,16 @@ export type VectorRegion = "bDec" | "mBDec" | "vBDec" | "gBDec" | "norms" | "alo
 const Scalar = { step: 0, mseScale: 1, inputScale: 2, sinceSide: 3, random: 4, largestLr: 8, averageWeight: 9, topkThreshold: 10, outputScale: 11 } as const;
 const scalarCount = 16;
 
+/** Pages of 64 KiB that 32-bit addresses reach. */
+const narrowPages = 65536;
+
+/** A memory with 64-bit addresses, which no kernel of ours works on: for trainers without kernels. */
+function wideMemory(pages: number): WebAssembly.Memory {
+  // TypeScript's descriptor does not know of the address type yet.
+  const descriptor = { address: "i64", initial: BigInt(pages), maximum: BigInt(pages), shared: true } as unknown as WebAssembly.MemoryDescriptor;
+  return new WebAssembly.Memory(descriptor);
+}
+
 /** A trainer's memory as the values of its training: every thread sees the same ones. */
 export class TrainerMemory {
   readonly shared: SharedTrainer;
@@ -34,7 +44,7 @@ export class TrainerMemory {
   /** Allocates a memory of zeros. Throws RangeError when the machine has none left. */
   static allocate(layout: TrainerLayout, module: WebAssembly.Module): TrainerMemory {
     const pages = layout.bytes / 65536;
-    const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+    const memory = pages > narrowPages ? wideMemory(pages) : new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
     return new TrainerMemory({ module, memory, layout, scalars: new SharedArrayBuffer(scalarCount * 8) });
   }
 

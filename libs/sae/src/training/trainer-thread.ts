@@ -6,6 +6,7 @@ import { compileKernels } from "./kernels.ts";
 import { planLayout } from "./layout.ts";
 import { LoopEngine } from "./loop/loop-engine.ts";
 import type { StepEngine } from "./step-engine.ts";
+import { planLoopLayout } from "./loop/loop-layout.ts";
 import { failureOf, type TrainerReply, type TrainerRequest, type TrainerThreadData } from "./trainer-messages.ts";
 import { TrainerMemory } from "./trainer-memory.ts";
 
@@ -14,7 +15,7 @@ const port = parentPort!;
 const reply = (message: TrainerReply): void => port.postMessage(message);
 
 async function serve(): Promise<void> {
-  const memory = TrainerMemory.allocate(planLayout(config), compileKernels());
+  const memory = TrainerMemory.allocate(backend.kind === "loop" ? planLoopLayout(config) : planLayout(config), compileKernels());
   initialise(memory, config, init);
   const engine: StepEngine = backend.kind === "loop" ? await LoopEngine.start(config, memory, backend.provider) : await TrainingEngine.start(config, memory);
   const queue: TrainerRequest[] = [];

@@ -3,7 +3,8 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { HybridTrainer, LoopTrainer, NonFiniteError, openTrainer, restoreNewestCheckpoint, type TrainerConfig, type TrainerPort, writeCheckpoint } from "../../src/index.ts";
+import { HybridTrainer, LoopTrainer, NonFiniteError, openTrainer, requireTrainable, resolveTrainerConfig, restoreNewestCheckpoint, type TrainerConfig, type TrainerPort, writeCheckpoint } from "../../src/index.ts";
+import { planLoopLayout } from "../../src/training/loop/loop-layout.ts";
 import { largestDifference } from "../support.ts";
 import { mixtureRows } from "./data.ts";
 
@@ -86,6 +87,17 @@ describe("LoopTrainer", () => {
     const failed = LoopTrainer.create({ ...config, ...other }, { sample: data }, "cpu");
     await expect(failed).rejects.toThrow(InputError);
     await expect(failed).rejects.toMatchObject({ field });
+  });
+
+  it("holds a full-width SAE in a memory of more than 4 GiB, without gradients, and refuses one that no memory holds", () => {
+    const full = resolveTrainerConfig({ dIn: 4096, dSae: 131_072, k: 128, trainingTokens: 1e6, threads: 2, maxMemoryBytes: 64 * 2 ** 30 });
+    const layout = planLoopLayout(full);
+    // Six matrices of 131,072 rows of 4,100 columns.
+    expect(layout.bytes / (6 * 131_072 * 4100 * 4)).toBeCloseTo(1, 1);
+    requireTrainable(full, "cuda");
+    expect(() => requireTrainable({ ...full, dSae: 262_144 }, "cuda")).toThrow("at most 16.00 GiB");
+    expect(() => requireTrainable({ ...full, maxMemoryBytes: 2 ** 34 }, "cuda")).toThrow("weights and moments twice");
+    expect(() => requireTrainable(full)).toThrow("in one memory of at most 4.00 GiB");
   });
 
   it("says what is missing where CUDA cannot run, and does not fall back to the CPU", async () => {

@@ -10,7 +10,7 @@ export type LoopProvider = "cpu" | "cuda";
 /**
  * The trainer for a GPU: the whole step, optimiser included, is one ONNX graph, and as many steps as wait run as one Loop, with the
  * weights as loop-carried values; they cross to the device and back once a run, so ask for many steps before awaiting one
- * (`batchSlots`). Its states are those of HybridTrainer: a run may go on on either. Held to the same goldens on the CPU; not yet run on a GPU.
+ * (`batchSlots`). Its states are those of HybridTrainer: a run may go on on either. Held to the same goldens on the CPU; not yet run on a GPU. The weights may take up to 16 GiB, 4096 × 131072 with Adam among them.
  */
 export class LoopTrainer extends ThreadedTrainer {
   /**
