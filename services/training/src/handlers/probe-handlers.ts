@@ -1,10 +1,9 @@
 import { openCorpus } from "@mistral-sae/corpus";
-import { ProbeTaskKind } from "@mistral-sae/contracts/mistral_sae/training/v1/probe";
 import type { TrainingService } from "@mistral-sae/contracts/mistral_sae/training/v1/training";
 import { invalidArgument, parseName, type Handlers } from "@mistral-sae/rpc";
 import { PROBE_KIND } from "../jobs/probe-job.ts";
 import { corpusSourceOf } from "../wire/corpus-source.ts";
-import { kindsOf } from "../wire/probing-message.ts";
+import { isKind, kindsOf } from "../wire/probing-message.ts";
 import type { TrainingParts } from "./training-handlers.ts";
 
 /** Tokens whose labels are held in memory. */
@@ -18,7 +17,7 @@ export function probeHandlers({ engine }: Pick<TrainingParts, "engine">): Pick<H
       const { kinds, ks, tokens, maxTasks, absorption, seed } = request;
       parseName("models/{model}/saes/{sae}", request.sae, "sae");
       if ((request.corpus?.uri ?? "") === "") throw invalidArgument("corpus.uri", "got nothing, wanted a file, folder or glob");
-      const unknown = kinds.findIndex((kind) => kind === ProbeTaskKind.UNSPECIFIED || !(kind in ProbeTaskKind));
+      const unknown = kinds.findIndex((kind) => !isKind(kind));
       if (unknown >= 0) throw invalidArgument(`kinds[${unknown}]`, `got ${kinds[unknown]}, wanted WORD, LETTER, SOURCE or POSITION`);
       const badK = ks.findIndex((k) => k < 1 || k > LARGEST_K);
       if (badK >= 0) throw invalidArgument(`ks[${badK}]`, `got ${ks[badK]}, wanted 1 to ${LARGEST_K}`);

@@ -1,6 +1,6 @@
 import { rowBounds } from "@mistral-sae/tensor";
 import { answers, f1Score, logisticRegression } from "./logistic.ts";
-import { l1Probe } from "./l1-probe.ts";
+import { l1Defaults, l1Probe, strongestSlope } from "./l1-probe.ts";
 import { SparseDesign } from "./design.ts";
 import type { ProbeRows } from "./probe-rows.ts";
 import { featureColumns, residualRows, type RowTask } from "./probe-task.ts";
@@ -26,6 +26,8 @@ export const absorptionConstants = {
   mostAbsorbing: 3,
 } as const;
 
+/** Decay of the L1 probe at most, as a share of the one that leaves no weights: SAEs with small activations have main features too. */
+const LARGEST_DECAY_SHARE = 0.1;
 /** Absorbing features that a result names. */
 const MOST_NAMED = 20;
 
@@ -56,7 +58,9 @@ export function probeF1({ test }: RowTask, rows: ProbeRows, probe: Probe): numbe
  * logistic regression on them gains {@link absorptionConstants.f1Gain} on the test tokens.
  */
 export function mainFeatures({ train, test }: RowTask, { codes }: ProbeRows): number[] {
-  const { weights } = l1Probe(new SparseDesign(codes, train.rows), train.labels);
+  const design = new SparseDesign(codes, train.rows);
+  const decay = Math.min(l1Defaults.decay, LARGEST_DECAY_SHARE * strongestSlope(design, train.labels));
+  const { weights } = l1Probe(design, train.labels, { decay });
   const ranked = [...weights.keys()].filter((feature) => (weights[feature] as number) > 0).sort((a, b) => (weights[b] as number) - (weights[a] as number) || a - b);
   let main: number[] = [];
   let best = -Infinity;

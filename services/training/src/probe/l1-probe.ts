@@ -53,6 +53,13 @@ export function l1Probe(design: Design, labels: Uint8Array, options: Partial<L1O
   return { weights: point.slice(0, columns), bias: point[columns] as number, steps };
 }
 
+/** Largest slope of the mean loss along a weight at w = 0, b = 0: from this decay on, balanced examples give no weights at all. */
+export function strongestSlope(design: Design, labels: Uint8Array): number {
+  const gradient = new Float64Array(design.columns);
+  design.pull(Float64Array.from(labels, (label) => (0.5 - label) / design.rows), gradient);
+  return gradient.reduce((most, slope) => Math.max(most, Math.abs(slope)), 0);
+}
+
 /** Largest eigenvalue of Σ x_i x_iᵀ, x_i with a 1 for the intercept. */
 function largestCurvature(design: Design): number {
   const { rows, columns } = design;

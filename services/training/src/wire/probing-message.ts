@@ -10,6 +10,10 @@ const WIRE: Readonly<Record<TaskKind, ProbeTaskKind>> = {
   position: ProbeTaskKind.POSITION,
 };
 
+export function isKind(kind: ProbeTaskKind): boolean {
+  return TASK_KINDS.some((known) => WIRE[known] === kind);
+}
+
 /** Kinds that a request names, each once and in a fixed order; none is all. */
 export function kindsOf(kinds: readonly ProbeTaskKind[]): readonly TaskKind[] {
   return kinds.length === 0 ? TASK_KINDS : TASK_KINDS.filter((kind) => kinds.includes(WIRE[kind]));
