@@ -19,10 +19,13 @@ export interface TrainerInit {
   readonly sample?: Float32Array | undefined;
   /** Start from these weights instead of random ones. */
   readonly weights?: SaeWeights | undefined;
+  /** A saved state will be restored before the first step: nothing is measured or drawn, and steps are refused until then. */
+  readonly restored?: boolean | undefined;
 }
 
 /** Refuses what cannot be started from. Throws InputError. */
-export function checkInit(config: ResolvedTrainerConfig, { sample, weights }: TrainerInit): void {
+export function checkInit(config: ResolvedTrainerConfig, { sample, weights, restored = false }: TrainerInit): void {
+  if (restored) return;
   if (weights !== undefined) requireAdoptable(config, weights);
   if (config.formulation === "seed_compat" || sample !== undefined) return;
   const centered = weights === undefined && config.bDecInitMethod !== "zeros";
@@ -35,7 +38,8 @@ export function checkInit(config: ResolvedTrainerConfig, { sample, weights }: Tr
 /** Writes the weights before the first step. Throws InputError as checkInit does, and for a sample without finite variance. */
 export function initialise(memory: TrainerMemory, config: ResolvedTrainerConfig, init: TrainerInit): void {
   checkInit(config, init);
-  const { sample, weights } = init;
+  const { sample, weights, restored = false } = init;
+  if (restored) return;
   const random = new Random(config.seed);
   const seedCompat = config.formulation === "seed_compat";
   const statistics = sample === undefined || seedCompat ? undefined : measureSample(sample, config);

@@ -27,6 +27,8 @@ interface StartedThread {
   readonly worker: Worker;
   readonly exited: Promise<void>;
   readonly shared: SharedTrainer;
+  /** Whether a state must be restored first. */
+  readonly blank: boolean;
 }
 
 /**
@@ -43,7 +45,7 @@ export async function startTrainerThread(config: ResolvedTrainerConfig, init: Tr
   const exited = new Promise<void>((resolve) => worker.once("exit", () => resolve()));
   const reply = await Promise.race([once(worker, "message").then(([first]: TrainerReply[]) => first), exited]);
   if (reply === undefined) throw new Error("the trainer's thread ended before it was ready");
-  if (reply.kind === "ready") return { config, worker, exited, shared: reply.shared };
+  if (reply.kind === "ready") return { config, worker, exited, shared: reply.shared, blank: init.restored ?? false };
   await exited;
   throw reply.kind === "failed" ? errorOf(reply.error) : new Error(`the trainer's thread answered ${reply.kind} at its start`);
 }
@@ -63,10 +65,12 @@ export class ThreadedTrainer implements TrainerPort {
   /** Steps that wait for a slot. */
   #filling = 0;
   #stepsDone = 0;
+  #blank: boolean;
   #nextSlot = 0;
   #ended: Error | undefined;
 
-  protected constructor({ config, worker, exited, shared }: StartedThread) {
+  protected constructor({ config, worker, exited, shared, blank }: StartedThread) {
+    this.#blank = blank;
     this.config = config;
     this.shared = shared;
     this.#memory = new TrainerMemory(shared);
@@ -97,6 +101,7 @@ export class ThreadedTrainer implements TrainerPort {
   }
 
   async step(batch: Float32Array | number): Promise<TrainerMetrics> {
+    if (this.#blank) throw new InputError("this trainer was opened to go on from a saved state", { field: "restored", got: "a step", wanted: "restore() first" });
     const reply = await (typeof batch === "number" ? this.#askStep(this.#checkSlot(batch)) : this.#fillAndStep(batch));
     if (reply.kind !== "stepped") throw new Error(`the trainer's thread answered ${reply.kind} to a step`);
     this.#stepsDone = reply.metrics.step;
@@ -112,6 +117,7 @@ export class ThreadedTrainer implements TrainerPort {
     await this.#settled();
     await writeState(this.#memory, this.config, saved);
     this.#stepsDone = this.#memory.step;
+    this.#blank = false;
   }
 
   async weights(metadata: Readonly<Record<string, unknown>> = {}): Promise<SaeWeights> {

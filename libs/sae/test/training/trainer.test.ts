@@ -40,8 +40,9 @@ describe.each(["gao", "seed_compat"] as const)("a checkpoint of %s", (formulatio
       await train(first, 0, steps / 2);
       await writeCheckpoint(folder, first, { extra: { row: 7 } });
     }
-    // Another seed and sample: nothing of the start may reach into the continuation.
-    await using second = await HybridTrainer.create({ ...chosen, seed: 99 }, { sample: data.subarray(0, 20 * d) });
+    // Another seed: nothing of the start may reach into the continuation.
+    await using second = await HybridTrainer.create({ ...chosen, seed: 99 }, { restored: true });
+    await expect(second.step(batch(0))).rejects.toThrow("restore() first");
     const restored = await restoreNewestCheckpoint(folder, second);
     expect(restored).toMatchObject({ step: steps / 2, extra: { row: 7 } });
     expect(second.stepsDone).toBe(steps / 2);

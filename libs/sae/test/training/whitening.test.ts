@@ -129,7 +129,7 @@ describe("a training on whitened rows", () => {
       await train(half, 0, 4);
       await writeCheckpoint(folder, half);
     }
-    await using resumed = await HybridTrainer.create({ ...config, seed: 5 }, { sample: data.subarray(0, 90 * d) });
+    await using resumed = await HybridTrainer.create({ ...config, seed: 5 }, { restored: true });
     await restoreNewestCheckpoint(folder, resumed);
     await train(resumed, 4, 10);
     const [one, two] = [await straight.weights(), await resumed.weights()];

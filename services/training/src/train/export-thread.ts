@@ -1,7 +1,6 @@
 import { workerData } from "node:worker_threads";
 import { HybridTrainer, restoreCheckpoint, writeSae, type TrainerConfig } from "@mistral-sae/sae";
 import { serveStage } from "../threads/stage-thread.ts";
-import { anySample } from "./train.ts";
 
 /** What the exporting thread is told. */
 export interface ExportTask {
@@ -18,7 +17,7 @@ export interface ExportedWeights {
 
 await serveStage<ExportedWeights>(async () => {
   const { config, checkpoint, saeFolder, metadata } = workerData as ExportTask;
-  await using trainer = await HybridTrainer.create({ ...config, threads: 1 }, { sample: anySample(config) });
+  await using trainer = await HybridTrainer.create({ ...config, threads: 1 }, { restored: true });
   await restoreCheckpoint(checkpoint, trainer);
   return await writeSae(saeFolder, await trainer.weights(metadata));
 });

@@ -130,7 +130,7 @@ async function begun(plan: TrainPlan, stream: StreamOptions, sampled: number, si
 /** From the newest whole checkpoint. @returns Undefined when there is none. */
 async function resumed(plan: TrainPlan, stream: StreamOptions): Promise<Started | undefined> {
   if ((await listCheckpoints(plan.checkpoints)).length === 0) return undefined;
-  const trainer = await openTrainer(plan.config, { sample: anySample(plan.config) }, plan.provider);
+  const trainer = await openTrainer(plan.config, { restored: true }, plan.provider);
   const found = await restoreNewestCheckpoint(plan.checkpoints, trainer);
   if (found === undefined) {
     await trainer.close();
@@ -139,10 +139,4 @@ async function resumed(plan: TrainPlan, stream: StreamOptions): Promise<Started 
   const { cursor, floor = 0, watch } = found.extra as CheckpointExtra;
   const retention = ShardRetention.of(plan.rows, floor);
   return { trainer, batches: new SampledBatches(new BatchStream(plan.rows, { ...stream, startRow: cursor.rowsServed })), watch, retention };
-}
-
-/** A trainer wants to measure its data before the first step, even when a checkpoint then replaces what it learnt. */
-export function anySample({ dIn, dOut = 0 }: Pick<TrainerConfig, "dIn" | "dOut">): Float32Array {
-  const width = dIn + dOut;
-  return Float32Array.from({ length: 2 * width }, (_, at) => (at < width ? 1 : -1));
 }
