@@ -19,4 +19,4 @@ export {
 export { type ClickHouseServer, type EmbeddedServerOptions, startEmbeddedServer } from "./server/embedded-server.ts";
 export { type Engine, findEngine } from "./server/engine.ts";
 export { DataFolderInUse } from "./server/leftover.ts";
-export { type AnalystLimits, analystDefaults, type Login } from "./server/server-files.ts";
+export { type AnalystLimits, analystDefaults, backupsFolder, type Login } from "./server/server-files.ts";

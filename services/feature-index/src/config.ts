@@ -26,6 +26,10 @@ export interface FeatureIndexConfig {
   readonly chunksInFlight: number;
   /** SQL queries of users that run at a time. */
   readonly maxQueries: number;
+  /** Most MiB that tables may take on disk; 0 is no limit. */
+  readonly diskMib: number;
+  /** Where a ClickHouse server that was not started here writes backups, `{id}` for a backup's id; empty refuses them. */
+  readonly backupTarget: string;
 }
 
 export const featureIndexDefaults: FeatureIndexConfig = {
@@ -40,6 +44,8 @@ export const featureIndexDefaults: FeatureIndexConfig = {
   blocksInParallel: 2,
   chunksInFlight: 4,
   maxQueries: 8,
+  diskMib: 0,
+  backupTarget: "",
 };
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -66,6 +72,8 @@ export function readConfig(env: Environment): FeatureIndexConfig {
     blocksInParallel: count("MISTRAL_SAE_FEATURE_INDEX_BLOCKS_IN_PARALLEL", defaults.blocksInParallel),
     chunksInFlight: count("MISTRAL_SAE_FEATURE_INDEX_CHUNKS_IN_FLIGHT", defaults.chunksInFlight),
     maxQueries: count("MISTRAL_SAE_FEATURE_INDEX_MAX_QUERIES", defaults.maxQueries),
+    diskMib: env["MISTRAL_SAE_FEATURE_INDEX_DISK_MIB"] === "0" ? 0 : count("MISTRAL_SAE_FEATURE_INDEX_DISK_MIB", defaults.diskMib),
+    backupTarget: env["MISTRAL_SAE_FEATURE_INDEX_BACKUP_TARGET"] ?? defaults.backupTarget,
   };
 }
 

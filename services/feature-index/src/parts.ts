@@ -5,6 +5,8 @@ import type { CorpusStore } from "./corpus/store-corpus.ts";
 import type { Vocabularies } from "./corpus/vocabulary.ts";
 import type { Peers } from "./peers/peers.ts";
 import type { UserQueries } from "./query/run-query.ts";
+import type { BackupFiles } from "./storage/backup-files.ts";
+import type { StorageFacts } from "./storage/usage.ts";
 import type { Densities } from "./serving/densities.ts";
 import type { FeaturePages } from "./serving/feature-pages.ts";
 
@@ -21,4 +23,6 @@ export interface Parts {
   readonly queries: UserQueries;
   /** Folder of exports that name none. */
   readonly exports: string;
+  readonly storage: StorageFacts;
+  readonly backups: BackupFiles;
 }

@@ -1,7 +1,7 @@
 import { join, resolve } from "node:path";
 import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
-import { ClickHouse, type ClickHouseServer, migrate, openClickHouse } from "@mistral-sae/clickhouse";
+import { backupsFolder, ClickHouse, type ClickHouseServer, migrate, openClickHouse } from "@mistral-sae/clickhouse";
 import { FeatureIndexService } from "@mistral-sae/contracts/mistral_sae/feature_index/v1/feature_index";
 import { OperationService } from "@mistral-sae/contracts/mistral_sae/operations/v1/operation";
 import { JobEngine, operationHandlers } from "@mistral-sae/jobs";
@@ -21,6 +21,7 @@ import { featureHandlers } from "./handlers/features.ts";
 import { indexHandlers } from "./handlers/indexes.ts";
 import { notYetHandlers } from "./handlers/not-yet.ts";
 import { queryHandlers } from "./handlers/query.ts";
+import { storageHandlers } from "./handlers/storage.ts";
 import { searchHandlers } from "./handlers/search.ts";
 import { textHandlers } from "./handlers/text.ts";
 import { trainingMetricsHandlers } from "./handlers/training-metrics.ts";
@@ -30,6 +31,11 @@ import { connectPeers } from "./peers/peers.ts";
 import { UserQueries } from "./query/run-query.ts";
 import { Densities } from "./serving/densities.ts";
 import { FeaturePages } from "./serving/feature-pages.ts";
+import { backupJob } from "./storage/backup.ts";
+import { BackupFiles } from "./storage/backup-files.ts";
+import { compactJob } from "./storage/compact.ts";
+import { restoreJob } from "./storage/restore.ts";
+import type { StorageFacts } from "./storage/usage.ts";
 import { TABLES_DATABASE, VIEWS_DATABASE } from "./store/tables.ts";
 import { WorkerPool } from "./workers/worker-pool.ts";
 
@@ -71,6 +77,14 @@ export async function openFeatureIndex(config: FeatureIndexConfig): Promise<Feat
   }
 }
 
+/** Where backups go: what the configuration says, or, of an embedded server, the folder that it may write to. */
+function backupTarget({ backupTarget: template, clickhouseUrl, data }: FeatureIndexConfig): (id: string) => string | undefined {
+  if (template !== "") return (id) => template.replaceAll("{id}", id);
+  if (clickhouseUrl !== "") return () => undefined;
+  const folder = resolve(backupsFolder(join(data, "clickhouse")));
+  return (id) => `File('${join(folder, id).replaceAll("\\", "\\\\").replaceAll("'", "\\'")}')`;
+}
+
 async function applyMigrations(clickhouse: ClickHouse, owner: string): Promise<void> {
   await clickhouse.command(`CREATE DATABASE IF NOT EXISTS ${VIEWS_DATABASE}`);
   const variables = { tables: TABLES_DATABASE, views: VIEWS_DATABASE, owner, replicated: "", on_cluster: "" };
@@ -97,8 +111,15 @@ async function assemble(config: FeatureIndexConfig, server: ClickHouseServer, cl
     blocksInParallel: config.blocksInParallel,
     chunksInFlight: config.chunksInFlight,
   });
+  const storage: StorageFacts = { clickhouse, catalogue, data: config.data, budgetBytes: config.diskMib * 2 ** 20 };
+  const backups = new BackupFiles(join(config.data, "backups"));
   const pages = new FeaturePages({ clickhouse, vocabularies, peers });
-  const engine = await JobEngine.open({ service: "feature-index", path: join(config.data, "jobs.sqlite"), definitions: [job, exportParquetJob({ clickhouse, catalogue }), exportNeuronpediaJob({ catalogue, pages }), exportDelphiJob({ clickhouse, catalogue })] });
+  const storageJobs = [
+    compactJob(storage),
+    backupJob({ clickhouse, catalogue, files: backups, targetOf: backupTarget(config) }),
+    restoreJob({ clickhouse, catalogue, files: backups, migrate: async () => await applyMigrations(clickhouse, server.owner.username) }),
+  ];
+  const engine = await JobEngine.open({ service: "feature-index", path: join(config.data, "jobs.sqlite"), definitions: [job, exportParquetJob({ clickhouse, catalogue }), exportNeuronpediaJob({ catalogue, pages }), exportDelphiJob({ clickhouse, catalogue }), ...storageJobs] });
   const parts: Parts = {
     clickhouse,
     catalogue,
@@ -109,6 +130,8 @@ async function assemble(config: FeatureIndexConfig, server: ClickHouseServer, cl
     pages,
     densities: new Densities(clickhouse),
     exports: resolve(config.data, "exports"),
+    storage,
+    backups,
     queries: new UserQueries(analyst, new URL("../queries/", import.meta.url), config.maxQueries),
   };
   const handlers = handlersOrUnavailable({
@@ -120,6 +143,7 @@ async function assemble(config: FeatureIndexConfig, server: ClickHouseServer, cl
     ...explanationHandlers(parts),
     ...queryHandlers(parts),
     ...exchangeHandlers(parts),
+    ...storageHandlers(parts),
     ...trainingMetricsHandlers(parts),
     ...notYetHandlers(),
   });

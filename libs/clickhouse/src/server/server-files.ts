@@ -48,6 +48,11 @@ export function writeServerFiles(options: ServerFilesOptions): string {
   return config;
 }
 
+/** Where a server whose files lie in `folder` may write backups. */
+export function backupsFolder(folder: string): string {
+  return join(folder, "backups");
+}
+
 function writePrivate(path: string, text: string): void {
   writeFileSync(path, text, { mode: 0o600 });
   chmodSync(path, 0o600);
@@ -60,6 +65,7 @@ function configXml({ folder, engine, port, threads, maxMemoryBytes }: ServerFile
     tmp_path: `${data}/tmp/`,
     user_files_path: `${data}/user_files/`,
     format_schema_path: `${data}/format_schemas/`,
+    backups: { allowed_path: `${backupsFolder(folder)}/`, remove_backup_files_after_failure: true },
     http_port: port,
     listen_host: "127.0.0.1",
     // The library reads log-level, the server logger.

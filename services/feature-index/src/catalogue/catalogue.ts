@@ -73,6 +73,35 @@ export class Catalogue implements Disposable {
     return saeOf(this.#db.prepare("SELECT * FROM saes WHERE name = ? AND digest = ?").get(sae.name, sae.digest) as Row);
   }
 
+  /** Every SAE that was ever indexed or explained. */
+  saes(): SaeRecord[] {
+    return (this.#db.prepare("SELECT * FROM saes ORDER BY sae_id").all() as Row[]).map(saeOf);
+  }
+
+  /** Writes all of it to a new file, as it is at one instant. */
+  copyTo(path: string): void {
+    this.#run("VACUUM INTO ?", path);
+  }
+
+  /** Replaces everything by what a file that `copyTo` wrote holds; numbers that were ever used are not used again. */
+  replaceFrom(path: string): void {
+    using copy = new DatabaseSync(path);
+    applySchema(copy);
+    copy.close();
+    this.#db.prepare("ATTACH ? AS copy").run(path);
+    try {
+      const tables = ["indexes", "saes", "vocabularies", "corpora"];
+      const clear = tables.map((table) => `DELETE FROM main.${table};`).join(" ");
+      const fill = tables.toReversed().map((table) => `INSERT INTO main.${table} SELECT * FROM copy.${table};`).join(" ");
+      this.#db.exec(`BEGIN IMMEDIATE; ${clear} ${fill} COMMIT;`);
+    } catch (error) {
+      if (this.#db.isTransaction) this.#db.exec("ROLLBACK");
+      throw error;
+    } finally {
+      this.#db.exec("DETACH copy");
+    }
+  }
+
   /** The newest record of an SAE's name. */
   newestSae(name: string): SaeRecord | undefined {
     const row = this.#db.prepare("SELECT * FROM saes WHERE name = ? ORDER BY sae_id DESC LIMIT 1").get(name);

@@ -14,13 +14,6 @@ const later = {
   importNeuronpedia: "reading Neuronpedia batches",
   importSaeDashboard: "reading SAEDashboard batches",
   importDelphiCache: "reading a Delphi cache",
-  deleteSaeData: "deleting an SAE's data",
-  getStorage: "telling the bytes of tables",
-  compactStorage: "merging tables",
-  createBackup: "backing up",
-  listBackups: "backing up",
-  restoreBackup: "backing up",
-  deleteBackup: "backing up",
 } as const satisfies Partial<Record<keyof Handlers<typeof FeatureIndexService>, string>>;
 
 export function notYetHandlers(): Pick<Handlers<typeof FeatureIndexService>, keyof typeof later> {

@@ -6,6 +6,7 @@ import { registerBuildVerbs } from "./index-build.ts";
 import { registerExportVerb } from "./index-export.ts";
 import { registerSearchVerbs } from "./index-search.ts";
 import { registerSqlVerb } from "./index-sql.ts";
+import { registerStorageVerbs } from "./index-storage.ts";
 
 /** `index …`: corpora, indexes, feature pages, search and SQL. */
 export function registerIndexCommands(program: Command): void {
@@ -16,4 +17,5 @@ export function registerIndexCommands(program: Command): void {
   registerSearchVerbs(index);
   registerSqlVerb(index);
   registerExportVerb(index);
+  registerStorageVerbs(index);
 }
