@@ -17,6 +17,7 @@ import { registerSaeProbeCommand } from "./commands/sae-probe.ts";
 import { registerRemoteSaeCommands } from "./commands/sae-remote.ts";
 import { registerScoreCommand } from "./commands/score.ts";
 import { registerSteerCommands } from "./commands/steer.ts";
+import { registerSweepCommands } from "./commands/sweep.ts";
 import { registerTrainCommands } from "./commands/train.ts";
 import { registerUpCommand } from "./commands/up.ts";
 
@@ -53,6 +54,7 @@ export function buildProgram(): Command {
   registerGenerateCommand(program);
   registerHarvestCommand(program);
   registerTrainCommands(program);
+  registerSweepCommands(program);
   registerSaeCommands(program);
   registerRemoteSaeCommands(program);
   registerSaeEvaluateCommand(program);

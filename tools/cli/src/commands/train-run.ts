@@ -117,6 +117,7 @@ export function describeRun(run: TrainingRun): string {
     ["steps", `${formatCount(run.step)} of ${formatCount(run.totalSteps)}`],
     ["tokens trained", metrics === undefined ? undefined : formatCount(metrics.nTrainingTokens)],
     ["loss", metrics?.loss],
+    ["of it sparsity", metrics === undefined || metrics.sparsityLoss === 0 ? undefined : metrics.sparsityLoss],
     ["tokens/s", metrics === undefined ? undefined : formatCount(metrics.tokensPerSecond)],
     ...(evaluation === undefined ? [] : evaluationFields(evaluation)),
     ["seconds", Object.entries(run.stageSeconds).map(([stage, seconds]) => `${stage} ${formatSeconds(seconds)}`).join(", ")],
@@ -162,6 +163,7 @@ function progressOf(run: TrainingRun): Parameters<Progress["update"]>[0] {
           FVU: metrics.fvu.toFixed(4),
           L0: metrics.l0.toFixed(1),
           dead: `${(metrics.deadFraction * 100).toFixed(1)}%`,
+          ...(metrics.sparsityLoss > 0 ? { sparsity: metrics.sparsityLoss.toPrecision(3) } : {}),
           "tokens/s": formatCount(metrics.tokensPerSecond),
         };
   return { done: Number(run.step), total: Number(run.totalSteps), unit: "steps", figures };

@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import { run } from "../command.ts";
 import { badInput } from "../output.ts";
+import { fittedToModel } from "../train/fitted.ts";
 import { runLocalTraining } from "../train/local-training.ts";
 import { remoteConfig } from "../train/remote-config.ts";
 import { addTrainOptions, type TrainOptions } from "../train/train-options.ts";
@@ -9,11 +10,13 @@ import { runRemoteTraining } from "./train-run.ts";
 const EXAMPLES = `
 Examples:
   mistral-sae train --corpus ./texts --hook-name blocks.2.hook_resid_pre --d-sae 2048 --k 16 --training-tokens 4_600_000
+  mistral-sae train --corpus ./texts --hook-name blocks.2.hook_resid_pre --architecture jumprelu --d-sae 2048 --l0-coefficient 0.5 --training-tokens 4_600_000
+  mistral-sae train --preset mistral-7b-layer16 --corpus ./texts
   mistral-sae train --activations rows.safetensors --d-sae 4096 --k 32 --out ./my-sae
   mistral-sae train --activations rows.safetensors --formulation seed_compat --init-from ./start --no-shuffle --batch-tokens 128 --steps 100 --out ./my-sae`;
 
-const LOCAL_ONLY = ["out", "epochs", "deadSteps", "mseScale", "modelName"] as const satisfies readonly (keyof TrainOptions)[];
-const REMOTE_ONLY = ["model", "corpus", "contextSize", "activationDtype", "checkpointEvery", "evalCorpus", "evalTokens", "runId", "requestId", "detach", "validateOnly"] as const satisfies readonly (keyof TrainOptions)[];
+const LOCAL_ONLY = ["out", "epochs", "deadSteps", "modelName"] as const satisfies readonly (keyof TrainOptions)[];
+const REMOTE_ONLY = ["model", "corpus", "hookNameOut", "skipConnection", "streamActivations", "activationDiskBytes", "contextSize", "activationDtype", "checkpointEvery", "evalCorpus", "evalTokens", "runId", "requestId", "detach", "validateOnly"] as const satisfies readonly (keyof TrainOptions)[];
 
 /** `train`: on rows from files in this process, or on text by the training service. */
 export function registerTrainCommands(program: Command): void {
@@ -31,7 +34,8 @@ export function registerTrainCommands(program: Command): void {
           return;
         }
         const { runId, requestId, detach, validateOnly } = options;
-        await runRemoteTraining(context, { config: remoteConfig(options), runId, requestId, detach, validateOnly });
+        const config = remoteConfig(await fittedToModel(options, context));
+        await runRemoteTraining(context, { config, runId, requestId, detach, validateOnly });
       }),
     );
 }

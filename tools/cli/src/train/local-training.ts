@@ -1,10 +1,12 @@
-import { HybridTrainer, loadSae, type SaeWeights, type TrainerConfig, type TrainerMetrics, trainerDefaults, writeSae } from "@mistral-sae/sae";
+import { architectureFacts, HybridTrainer, loadSae, type SaeWeights, TRAINED_ARCHITECTURES, type TrainedArchitecture, type TrainerConfig, type TrainerMetrics, trainerDefaults, writeSae } from "@mistral-sae/sae";
 import { availableParallelism } from "node:os";
 import type { CommandContext } from "../command.ts";
 import { badInput, formatCount, formatFields, formatNumber, formatSeconds } from "../output.ts";
 import { userPath } from "../paths.ts";
+import { architectureOptions } from "./architecture-options.ts";
 import { ActivationFiles } from "./activation-files.ts";
 import { orderedFeed, rowStoreBytes, shuffledFeed } from "./row-feed.ts";
+import { fitted } from "./fitted.ts";
 import type { HyperParameterOptions, LocalOptions } from "./train-options.ts";
 
 /** What a training on files came to; keys as they are printed with --json. */
@@ -16,6 +18,7 @@ export interface LocalTrainingResult {
   readonly loss: number;
   readonly mse_loss: number;
   readonly aux_loss: number;
+  readonly sparsity_loss: number;
   readonly fvu: number;
   readonly l0: number;
   readonly num_dead: number;
@@ -29,6 +32,8 @@ export interface LocalTrainingResult {
 /** Rows of the sample that decides b_dec and the factors, taken in pieces from all over the files. */
 const sampleRows = 32_768;
 const samplePieces = 64;
+/** AdamW's decay where none is given, as in PyTorch. */
+const adamwDecay = 0.01;
 /** Most bytes of rows held for shuffling; the weights share their memory. */
 const mostStoreBytes = 1.5 * 2 ** 30;
 
@@ -36,10 +41,11 @@ const mostStoreBytes = 1.5 * 2 ** 30;
  * Trains an SAE on rows from files, in this process, and writes it as a SAELens folder. Shows the metrics of the last step.
  * Throws InputError or bad input for files, weights and options that do not fit together; nothing is written then, nor when aborted.
  */
-export async function runLocalTraining({ output, signal }: Pick<CommandContext, "output" | "signal">, options: HyperParameterOptions & LocalOptions): Promise<LocalTrainingResult> {
-  const out = options.out === undefined ? undefined : userPath(options.out);
+export async function runLocalTraining({ output, signal }: Pick<CommandContext, "output" | "signal">, given: HyperParameterOptions & LocalOptions): Promise<LocalTrainingResult> {
+  const out = given.out === undefined ? undefined : userPath(given.out);
   if (out === undefined) throw badInput("no folder to write the SAE to", { field: "--out", wanted: "a folder" });
-  await using files = await ActivationFiles.open((options.activations ?? []).map(userPath), options.tensor ?? "x");
+  await using files = await ActivationFiles.open((given.activations ?? []).map(userPath), given.tensor ?? "x");
+  const options = fitted(given, { dModel: files.dIn }, output);
   const start = options.initFrom === undefined ? undefined : (await loadSae(userPath(options.initFrom))).sae;
   const shuffle = options.shuffle ?? true;
   const config = { ...configOf(options, files, start), ...(shuffle ? { rowStoreBytes: rowStoreBytes(files, mostStoreBytes, options.bufferTokens) } : {}) };
@@ -79,6 +85,7 @@ export async function runLocalTraining({ output, signal }: Pick<CommandContext, 
     loss: last.loss,
     mse_loss: last.mseLoss,
     aux_loss: last.auxLoss,
+    sparsity_loss: last.sparsityLoss,
     fvu: last.fvu,
     l0: last.l0,
     num_dead: last.numDead,
@@ -94,9 +101,11 @@ export async function runLocalTraining({ output, signal }: Pick<CommandContext, 
 
 function configOf(options: HyperParameterOptions & LocalOptions, files: ActivationFiles, start: SaeWeights | undefined): TrainerConfig {
   const dSae = options.dSae ?? start?.config.dSae;
-  const k = options.k ?? start?.config.k;
+  const architecture = options.architecture ?? startArchitecture(start) ?? trainerDefaults.architecture;
+  const counted = architectureFacts[architecture].k !== "none";
+  const k = options.k ?? (counted ? start?.config.k : undefined);
   if (dSae === undefined) throw badInput("the width of the SAE is not known", { field: "--d-sae", wanted: "--d-sae, or an SAE to start from (--init-from)" });
-  if (k === undefined) throw badInput("the features a row are not known", { field: "--k", wanted: "--k, or an SAE to start from (--init-from)" });
+  if (k === undefined && counted) throw badInput("the features a row are not known", { field: "--k", wanted: "--k, or an SAE to start from (--init-from)" });
   if (options.optimizer === "adam" && (options.weightDecay ?? 0) > 0) {
     throw badInput("weight decay is decoupled here, which is AdamW", { field: "--optimizer", got: "adam", wanted: "adamw" });
   }
@@ -108,6 +117,8 @@ function configOf(options: HyperParameterOptions & LocalOptions, files: Activati
   // Without a wish, an SAE to start from keeps its own normalisation; in a folder expected_average_only_in reads as none.
   const inherited = start === undefined || start.config.normalizeActivations === "none" ? undefined : start.config.normalizeActivations;
   return {
+    ...architectureOptions(options),
+    architecture,
     dIn: files.dIn,
     dSae,
     k,
@@ -126,13 +137,18 @@ function configOf(options: HyperParameterOptions & LocalOptions, files: Activati
     adamBeta1: options.adamBeta1,
     adamBeta2: options.adamBeta2,
     adamEpsilon: options.adamEpsilon,
-    weightDecay: options.weightDecay,
+    weightDecay: options.weightDecay ?? (options.optimizer === "adamw" ? adamwDecay : undefined),
     gradClipNorm: options.gradClipNorm,
     bDecInitMethod: options.bDecInitMethod,
-    mseScale: options.mseScale,
+    optimizer: options.optimizer === "adamw" ? "adam" : options.optimizer,
     seed: options.seed,
     threads: options.threads ?? availableParallelism(),
   };
+}
+
+/** The kind of the SAE to start from, where it is one that is trained under that name. */
+function startArchitecture(start: SaeWeights | undefined): TrainedArchitecture | undefined {
+  return TRAINED_ARCHITECTURES.find((name) => name === start?.config.architecture);
 }
 
 async function sample(files: ActivationFiles): Promise<Float32Array> {
@@ -151,6 +167,7 @@ function figuresOf(metrics: TrainerMetrics, seconds: number): Readonly<Record<st
     FVU: metrics.fvu.toFixed(4),
     L0: metrics.l0.toFixed(1),
     dead: `${(metrics.deadFraction * 100).toFixed(1)}%`,
+    ...(metrics.sparsityLoss > 0 ? { sparsity: metrics.sparsityLoss.toPrecision(3) } : {}),
     "tokens/s": formatCount(metrics.nTrainingTokens / seconds),
   };
 }

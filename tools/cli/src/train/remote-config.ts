@@ -5,17 +5,20 @@ import { enumValue } from "../enums.ts";
 import { badInput } from "../output.ts";
 import { corpusUri, userPath } from "../paths.ts";
 import { modelName } from "../resources.ts";
+import { architectureFacts } from "@mistral-sae/sae";
+import { architectureOptions } from "./architecture-options.ts";
 import type { TrainOptions } from "./train-options.ts";
 
 const dataTypes = { f32: DataType.F32, f16: DataType.F16, bf16: DataType.BF16 } as const;
 
-/** The training service's configuration from the options; what is absent is left to the service. */
-export function remoteConfig(options: TrainOptions): MessageInitShape<typeof TrainingConfigSchema> {
-  const required = <T>(field: string, value: T | undefined, what: string): T => {
+/** The training service's configuration from the options; what is absent is left to the service. `varied` are fields that a sweep fills in. */
+export function remoteConfig(options: TrainOptions, varied: readonly string[] = []): MessageInitShape<typeof TrainingConfigSchema> {
+  const required = <T>(field: string, value: T | undefined, what: string, none: T): T => {
+    if (value === undefined && varied.includes(field.slice(2).replaceAll("-", "_"))) return none;
     if (value === undefined) throw badInput(`training on text needs ${what}`, { field, wanted: what, hint: "to train on rows from a file, give --activations" });
     return value;
   };
-  if (options.corpus === undefined) throw badInput("nothing to train on", { field: "--corpus", wanted: "text (--corpus), or rows from files (--activations)" });
+  if (options.corpus === undefined && !varied.includes("corpus")) throw badInput("nothing to train on", { field: "--corpus", wanted: "text (--corpus), or rows from files (--activations)" });
   const batch = options.batchTokens ?? 1024;
   const tokens = options.steps === undefined ? options.trainingTokens : options.steps * batch;
   const given = {
@@ -36,15 +39,21 @@ export function remoteConfig(options: TrainOptions): MessageInitShape<typeof Tra
     evalCorpus: options.evalCorpus === undefined ? undefined : { uri: corpusUri(options.evalCorpus) },
     evalTokens: options.evalTokens === undefined ? undefined : BigInt(options.evalTokens),
   };
+  const { matryoshkaWidths, ...ofArchitecture } = architectureOptions(options);
   return {
+    ...ofArchitecture,
+    matryoshkaWidths: [...(matryoshkaWidths ?? [])],
+    hookNameOut: options.hookNameOut ?? "",
+    streamActivations: options.streamActivations ?? false,
+    activationDiskBytes: BigInt(options.activationDiskBytes ?? 0),
     ...Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)),
     model: modelName(options.model),
-    hookName: required("--hook-name", options.hookName, "the hook to train at"),
-    corpus: { uri: corpusUri(options.corpus) },
+    hookName: required("--hook-name", options.hookName, "the hook to train at", ""),
+    corpus: { uri: corpusUri(options.corpus ?? []) },
     contextSize: options.contextSize ?? 0,
-    dSae: required("--d-sae", options.dSae, "the width of the SAE"),
+    dSae: required("--d-sae", options.dSae, "the width of the SAE", 0),
     architecture: options.architecture ?? "",
-    k: required("--k", options.k, "the features a row"),
+    k: countsFeatures(options, varied) ? required("--k", options.k, "the features a row", 0) : (options.k ?? 0),
     normalizeActivations: options.normalizeActivations ?? "",
     trainBatchSizeTokens: options.batchTokens ?? 0,
     trainingTokens: BigInt(tokens ?? 0),
@@ -56,4 +65,9 @@ export function remoteConfig(options: TrainOptions): MessageInitShape<typeof Tra
     threads: options.threads ?? 0,
     initFrom: options.initFrom === undefined ? "" : userPath(options.initFrom),
   };
+}
+
+/** Whether k has to be given; where the architecture is varied that is left to the service. */
+function countsFeatures({ architecture = "topk" }: TrainOptions, varied: readonly string[]): boolean {
+  return !varied.includes("architecture") && architectureFacts[architecture].k !== "none";
 }
