@@ -41,6 +41,14 @@ describe("a training run", () => {
     expect(evaluation?.ceZero).toBeGreaterThan(evaluation?.ceSae ?? Infinity);
     expect(evaluation?.ceRecovered).toBeGreaterThan(0.5);
     expect(evaluation?.klRecovered).toBeGreaterThan(0.5);
+    expect(evaluation?.explainedVariance).toBeCloseTo(1 - (evaluation?.fvu ?? 0), 12);
+    expect(evaluation?.klRecovered).toBeCloseTo(1 - (evaluation?.klSae ?? 0) / (evaluation?.klZero ?? 1), 12);
+    expect(evaluation?.l2Ratio).toBeGreaterThan(0.5);
+    expect(evaluation?.relativeReconstructionBias).toBeGreaterThan(0.5);
+    expect(evaluation?.mse).toBeGreaterThan(0);
+    expect(evaluation?.l1).toBeGreaterThan(0);
+    expect(evaluation?.decoderSimilarity).toMatchObject({ nFeatures: 256n });
+    expect(evaluation?.decoderSimilarity?.max).toBeLessThanOrEqual(1.000001);
     expect(Object.keys(evaluation?.bySource ?? {}).sort()).toEqual(["others", "third"]);
     const parts = Object.values(evaluation?.bySource ?? {});
     expect(parts.reduce((sum, part) => sum + part.nTokens, 0n)).toBe(evaluation?.nTokens);

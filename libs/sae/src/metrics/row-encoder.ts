@@ -2,7 +2,8 @@ import { activationOf, type ActivationFn, type Fired } from "../codec/activate.t
 import { CodeBuilder } from "../codec/code-builder.ts";
 import { type EncodedRows, SaeCodec } from "../codec/codec.ts";
 import { newRowStats } from "../codec/normalize.ts";
-import { rowNorms, type SaeWeights } from "../formats/weights.ts";
+import { isTranscoder } from "../formats/config.ts";
+import { decoderNorms, type SaeWeights } from "../formats/weights.ts";
 import { MatrixProduct } from "./matrix-product.ts";
 
 /** Pre-activations of one run at most, bytes. */
@@ -29,14 +30,18 @@ export class RowEncoder {
     return new RowEncoder(sae, await MatrixProduct.open(threads));
   }
 
-  /** Activations other than zero of every row of `x` [n, d_in], descending within a row. */
+  /** As {@link SaeCodec.encodeRows}. */
   async encode(x: Float32Array): Promise<EncodedRows> {
     const { sae } = this.codec;
-    const { dIn, dSae, k } = sae.config;
+    const { dIn, dSae, k, architecture } = sae.config;
+    // It has no dense half: it looks at a row again after each feature.
+    if (architecture === "matching_pursuit") return this.codec.encodeRows(x);
     const n = x.length / dIn;
     const prepared = new Float32Array(x.length);
-    const stats = newRowStats(n);
-    this.codec.prepare(x, prepared, stats);
+    const inputStats = newRowStats(n);
+    this.codec.prepare(x, prepared, inputStats);
+    // A transcoder's output is not in the space of its input: its normalisation is not undone.
+    const stats = isTranscoder(sae.config) ? newRowStats(n) : inputStats;
     const codes = new CodeBuilder(n, Math.min(this.#activation.capacity, 256));
     const most = Math.max(1, Math.floor(PRE_ACTIVATION_BYTES / (dSae * Float32Array.BYTES_PER_ELEMENT)));
     for (let start = 0; start < n; start += most) {
@@ -44,20 +49,19 @@ export class RowEncoder {
       const pre = await this.#product.run(prepared.subarray(start * dIn, end * dIn), sae.wEnc, sae.bEnc, dIn);
       for (let row = 0; row < end - start; row++) codes.append(this.#fired, this.#activation.apply(pre.subarray(row * dSae, (row + 1) * dSae), this.#fired));
     }
-    return { nTokens: n, k: k ?? 0, dSae, stats, ...codes.finish() };
+    return { nTokens: n, k: k ?? 0, dSae, stats: sae.wSkip === undefined ? stats : { ...stats, input: x }, ...codes.finish() };
   }
 
   /** [d_sae] length of what an activation of 1 adds to the reconstruction, in the SAE's normalised space. */
   directionLengths(): Float32Array {
-    const { config, wDec } = this.codec.sae;
-    const norms = rowNorms(wDec, wDec.length / config.dSae);
-    return config.rescaleActsByDecoderNorm ? norms.fill(1) : norms;
+    const norms = decoderNorms(this.codec.sae);
+    return this.codec.sae.config.rescaleActsByDecoderNorm ? norms.fill(1) : norms;
   }
 
   /** [d_sae] factor of each decoder row in a reconstruction; undefined where all are 1. */
   directionScales(): Float32Array | undefined {
-    const { config, wDec } = this.codec.sae;
-    return config.rescaleActsByDecoderNorm ? rowNorms(wDec, wDec.length / config.dSae).map((norm) => 1 / norm) : undefined;
+    const { sae } = this.codec;
+    return sae.config.rescaleActsByDecoderNorm ? decoderNorms(sae).map((norm) => 1 / norm) : undefined;
   }
 
   async close(): Promise<void> {

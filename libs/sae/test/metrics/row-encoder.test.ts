@@ -33,6 +33,8 @@ describe("RowEncoder", () => {
     ["jumprelu", saeOf("jumprelu")],
     ["gated", saeOf("gated")],
     ["standard", saeOf("standard")],
+    ["a transcoder with a skip connection", { ...saeOf("topk", { dOut: 10, skipConnection: true, applyBDecToInput: false }), wDec: noise(H * 10), bDec: noise(10), wSkip: noise(10 * D) }],
+    ["a transcoder with layer norm", { ...saeOf("standard", { dOut: 10, applyBDecToInput: false, normalizeActivations: "layer_norm" }), wDec: noise(H * 10), bDec: noise(10) }],
   ])("gives what SaeCodec gives: %s", async (_, sae) => {
     const rows = noise(50 * D, 2);
     const encoder = await RowEncoder.open(sae, 1);
@@ -43,6 +45,8 @@ describe("RowEncoder", () => {
     const wantedDense = denseOf(wanted);
     expect(Math.max(...dense.map((value, at) => Math.abs(value - wantedDense[at]!)))).toBeLessThan(1e-5);
     expect(codes.indices.length).toBe(wanted.indices.length);
+    const reconstruction = codec.decodeRows(wanted, wanted.stats);
+    expect(Math.max(...encoder.codec.decodeRows(codes, codes.stats).map((value, at) => Math.abs(value - reconstruction[at]!)))).toBeLessThan(1e-4);
     expect([...codes.stats.scale]).toEqual([...wanted.stats.scale]);
     await encoder.close();
   });

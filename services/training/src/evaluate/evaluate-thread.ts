@@ -1,6 +1,6 @@
 import { workerData } from "node:worker_threads";
 import { Code, toRpcError } from "@mistral-sae/rpc";
-import { loadSae, type SaeWeights } from "@mistral-sae/sae";
+import { isTranscoder, loadSae, type SaeWeights } from "@mistral-sae/sae";
 import { InferencePeer } from "../peer/inference-peer.ts";
 import type { PeerAddress } from "../peer/peer-address.ts";
 import { SaePeer } from "../peer/sae-peer.ts";
@@ -46,7 +46,7 @@ async function spliceable({ plan, sae, folder, digest }: EvaluateTask, weights: 
     return leaveOut(`the inference service does not take the SAE: ${error.message}`);
   }
   const outputHook = outputHookOf(weights.config, plan.hookName);
-  if (outputHook !== plan.hookName) return leaveOut(`the output of a transcoder, at ${outputHook}, cannot be spliced in`);
+  if (isTranscoder(weights.config)) return leaveOut(`the output of a transcoder, at ${outputHook}, cannot be spliced in`);
   const hook = (await peer.capabilities()).hooks.find(({ hookName }) => hookName === plan.hookName);
   return hook?.writable === false ? leaveOut(`${plan.hookName} cannot be written: ${hook.refusalReason}`) : sae;
 }

@@ -1,7 +1,6 @@
 import { workerData } from "node:worker_threads";
-import { loadSae } from "@mistral-sae/sae";
 import { failedPrecondition } from "@mistral-sae/rpc";
-import { outputHookOf } from "../evaluate/output-hook.ts";
+import { isTranscoder, loadSae } from "@mistral-sae/sae";
 import { InferencePeer } from "../peer/inference-peer.ts";
 import type { PeerAddress } from "../peer/peer-address.ts";
 import { serveStage } from "../threads/stage-thread.ts";
@@ -19,7 +18,7 @@ await serveStage<Probing>(async (context) => {
   const { plan, peer, folder } = workerData as ProbeTaskMessage;
   const patience = { signal: context.signal, giveUpAfterMs: peer.patienceMs, onAway: (error: Error) => context.warn(`the inference service was away: ${error.message}`) };
   const { sae } = await loadSae(folder);
-  if (plan.absorption && outputHookOf(sae.config, plan.hookName) !== plan.hookName) {
+  if (plan.absorption && isTranscoder(sae.config)) {
     throw failedPrecondition("TRANSCODER", "absorption compares decoder rows with a probe on the SAE's input, and a transcoder's decoder writes at another hook: leave absorption out");
   }
   return await probe(plan, sae, new InferencePeer(peer.address, peer.model, patience), context);
