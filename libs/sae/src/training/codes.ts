@@ -4,6 +4,7 @@ import type { DenseEncoder } from "./dense-encoder.ts";
 import type { TrainerEncoder } from "./encoder.ts";
 import type { KernelTeam } from "./kernel-team.ts";
 import { Arg } from "./phase-args.ts";
+import { Preselection } from "./preselection.ts";
 import type { TrainerMemory } from "./trainer-memory.ts";
 
 /** Squared errors of a reconstruction, summed over the batch. */
@@ -36,12 +37,12 @@ export class TopCodes implements Codes {
   smallest: number | undefined = undefined;
   protected readonly memory: TrainerMemory;
   protected readonly team: KernelTeam;
-  readonly #encoder: TrainerEncoder;
+  readonly #encoder: Pick<TrainerEncoder, "encode">;
 
   constructor(memory: TrainerMemory, team: KernelTeam, encoder: TrainerEncoder) {
     this.memory = memory;
     this.team = team;
-    this.#encoder = encoder;
+    this.#encoder = team.scores ? new Preselection(memory, team, encoder) : encoder;
   }
 
   async encode(k: number): Promise<void> {

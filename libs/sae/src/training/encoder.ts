@@ -9,13 +9,15 @@ export class TrainerEncoder {
   readonly #buffer: ArrayBufferLike;
   readonly #main: ort.InferenceSession;
   readonly #weights: ort.InferenceSession.FeedsType;
+  readonly #some: ort.InferenceSession | undefined;
   readonly #auxTop: ort.InferenceSession | undefined;
   readonly #auxAll: ort.InferenceSession | undefined;
 
-  private constructor(layout: TrainerLayout, memory: WebAssembly.Memory, main: ort.InferenceSession, auxTop: ort.InferenceSession | undefined, auxAll: ort.InferenceSession | undefined) {
+  private constructor(layout: TrainerLayout, memory: WebAssembly.Memory, main: ort.InferenceSession, some: ort.InferenceSession | undefined, auxTop: ort.InferenceSession | undefined, auxAll: ort.InferenceSession | undefined) {
     this.#layout = layout;
     this.#buffer = memory.buffer;
     this.#main = main;
+    this.#some = some;
     this.#auxTop = auxTop;
     this.#auxAll = auxAll;
     const { at, batch, h, stride } = layout;
@@ -25,7 +27,7 @@ export class TrainerEncoder {
   static async create(layout: TrainerLayout, memory: WebAssembly.Memory): Promise<TrainerEncoder> {
     const session = (graph: Graph): Promise<ort.InferenceSession> => ort.InferenceSession.create(graph.modelBytes(), sessionOptions(layout.threads));
     const aux = layout.kAux > 0;
-    return new TrainerEncoder(layout, memory, await session(mainGraph(layout)), aux ? await session(auxGraph(layout, true)) : undefined, aux ? await session(auxGraph(layout, false)) : undefined);
+    return new TrainerEncoder(layout, memory, await session(mainGraph(layout)), layout.preselect === undefined ? undefined : await session(someRowsGraph(layout)), aux ? await session(auxGraph(layout, true)) : undefined, aux ? await session(auxGraph(layout, false)) : undefined);
   }
 
   /** Fills vals and idx [batch, k] with the k largest pre-activations of every row, of either sign, in no order. */
@@ -33,6 +35,23 @@ export class TrainerEncoder {
     const { at, batch } = this.#layout;
     const feeds = { ...this.#weights, k: new ort.Tensor("int64", BigInt64Array.of(BigInt(k)), [1]) };
     await this.#main.run(feeds, { vals: this.#f32(at.vals, [batch, k]), idx: this.#i32(at.idx, [batch, k]) });
+  }
+
+  /** Does what encode does for these rows alone. The rows of g are overwritten. */
+  async encodeRows(rows: readonly number[], k: number): Promise<void> {
+    const { at, stride } = this.#layout;
+    const bytes = new Uint8Array(this.#buffer);
+    const [vals, idx] = [new Float32Array(this.#buffer, at.vals), new Int32Array(this.#buffer, at.idx)];
+    for (let first = 0; first < rows.length; first += mostRowsAtOnce) {
+      const some = rows.slice(first, first + mostRowsAtOnce);
+      for (const [i, row] of some.entries()) bytes.copyWithin(at.g + i * stride, at.centered + row * stride, at.centered + (row + 1) * stride);
+      const feeds = { ...this.#weights, centered: this.#f32(at.g, [some.length, stride / 4]), k: new ort.Tensor("int64", BigInt64Array.of(BigInt(k)), [1]) };
+      const top = await this.#some!.run(feeds);
+      for (const [i, row] of some.entries()) {
+        vals.set((top["vals"]!.data as Float32Array).subarray(i * k, (i + 1) * k), row * k);
+        idx.set((top["idx"]!.data as Int32Array).subarray(i * k, (i + 1) * k), row * k);
+      }
+    }
   }
 
   /**
@@ -54,6 +73,7 @@ export class TrainerEncoder {
 
   async close(): Promise<void> {
     await this.#main.release();
+    await this.#some?.release();
     await this.#auxTop?.release();
     await this.#auxAll?.release();
   }
@@ -66,6 +86,9 @@ export class TrainerEncoder {
     return new ort.Tensor("int32", new Int32Array(this.#buffer, offset, product(dims)), dims);
   }
 }
+
+/** Rows that are encoded by themselves in one go. */
+const mostRowsAtOnce = 256;
 
 /** Warnings and worse. */
 const logSeverity = 3;
@@ -93,6 +116,16 @@ function mainGraph({ batch, h, stride, signed }: TrainerLayout): Graph {
   const parts = split(graph, graph.input("centered", "float32", [batch, stride / 4]), batch).map((rows) => largest(graph, graph.op("Gemm", [rows, w], { transB: 1 }), k, signed));
   graph.output("vals", "float32", [batch, "k"], joined(graph, parts.map(([vals]) => vals!)));
   graph.output("idx", "int32", [batch, "k"], graph.op("Cast", [joined(graph, parts.map(([, idx]) => idx!))], { to: 6 }));
+  return graph;
+}
+
+function someRowsGraph({ h, stride }: TrainerLayout): Graph {
+  const graph = new Graph("encode_rows");
+  const w = graph.input("w_enc", "float32", [h, stride / 4]);
+  const pre = graph.op("Gemm", [graph.input("centered", "float32", ["rows", stride / 4]), w], { transB: 1 });
+  const [vals, idx] = graph.opN("TopK", [pre, graph.input("k", "int64", [1])], 2, { axis: -1, largest: 1, sorted: 0 });
+  graph.output("vals", "float32", ["rows", "k"], vals!);
+  graph.output("idx", "int32", ["rows", "k"], graph.op("Cast", [idx!], { to: 6 }));
   return graph;
 }
 

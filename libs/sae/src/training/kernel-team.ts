@@ -1,9 +1,10 @@
 import { once } from "node:events";
 import { Worker } from "node:worker_threads";
-import { type Control, controlOf, Signal, stopPhase } from "./control.ts";
+import { type Control, controlOf, scorePhase, Signal, stopPhase } from "./control.ts";
 import { instantiateKernels, type Kernels } from "./kernels.ts";
 import type { TrainerLayout } from "./layout.ts";
 import { type PhaseName, phaseNames, runPhase, type Share } from "./phases.ts";
+import { ScoreThread } from "./score-thread.ts";
 
 /** What a kernel thread is started with. */
 export interface KernelThreadData {
@@ -24,15 +25,17 @@ export class KernelTeam {
   readonly kernels: Kernels;
   readonly args: Float64Array;
   readonly #share: Share;
+  readonly #scorer: ScoreThread | undefined;
   readonly #control: Control;
   readonly #workers: readonly Worker[];
   readonly #exits: readonly Promise<void>[];
 
-  private constructor(layout: TrainerLayout, memory: WebAssembly.Memory, kernels: Kernels, control: Control, workers: readonly Worker[], exits: readonly Promise<void>[]) {
-    this.kernels = kernels;
-    this.#control = control;
+  private constructor(share: Share, scorer: ScoreThread | undefined, control: Control, workers: readonly Worker[], exits: readonly Promise<void>[]) {
+    this.kernels = share.kernels;
     this.args = control.args;
-    this.#share = { kernels, layout, memory, args: control.args, thread: 0 };
+    this.#share = share;
+    this.#scorer = scorer;
+    this.#control = control;
     this.#workers = workers;
     this.#exits = exits;
   }
@@ -48,24 +51,50 @@ export class KernelTeam {
     const exits = workers.map((worker) => new Promise<void>((resolve) => worker.once("exit", () => resolve())));
     await Promise.all(workers.map((worker) => once(worker, "message")));
     for (const worker of workers) worker.unref();
-    return new KernelTeam(layout, memory, instantiateKernels(module, memory), control, workers, exits);
+    const share = { kernels: instantiateKernels(module, memory), layout, memory, args: control.args, thread: 0 };
+    const scorer = layout.preselect === undefined ? undefined : await ScoreThread.create(share);
+    const exact = await scorer?.isExact();
+    if (exact === false) await scorer?.close();
+    return new KernelTeam(share, exact === true ? scorer : undefined, control, workers, exits);
   }
 
   /** Runs a phase on all threads and returns the sum of their results, added in the order of the threads. */
   run(phase: PhaseName): number {
-    const { signals, results } = this.#control;
+    this.#begin(phaseNames.indexOf(phase) + 1);
+    this.#control.results[0] = runPhase(phase, this.#share);
+    let sum = 0;
+    for (const result of this.#finish(phase)) sum += result;
+    return sum;
+  }
+
+  /** Whether {@link score} can be asked for: the layout plans it, and products of bytes are exact here. */
+  get scores(): boolean {
+    return this.#scorer !== undefined;
+  }
+
+  /** Chooses the features of a batch: see Preselection. Returns how many rows each thread could not choose. */
+  async score(): Promise<number[]> {
+    this.#begin(scorePhase);
+    this.#control.results[0] = await this.#scorer!.run();
+    return [...this.#finish("score")];
+  }
+
+  #begin(phase: number): void {
+    const { signals } = this.#control;
     Atomics.store(signals, Signal.pending, this.#workers.length);
-    signals[Signal.phase] = phaseNames.indexOf(phase) + 1;
+    signals[Signal.phase] = phase;
     Atomics.add(signals, Signal.sequence, 1);
     Atomics.notify(signals, Signal.sequence);
-    results[0] = runPhase(phase, this.#share);
+  }
+
+  /** Waits for the other threads; returns the results in the order of the threads. */
+  #finish(phase: string): Float64Array {
+    const { signals, results } = this.#control;
     for (let left = Atomics.load(signals, Signal.pending); left > 0; left = Atomics.load(signals, Signal.pending)) {
       Atomics.wait(signals, Signal.pending, left);
     }
     if (signals[Signal.failed] !== 0) throw new Error(`kernel thread ${signals[Signal.failed]} failed in phase ${phase}`);
-    let sum = 0;
-    for (const result of results) sum += result;
-    return sum;
+    return results;
   }
 
   /** Ends the threads and waits for their end. */
@@ -76,5 +105,6 @@ export class KernelTeam {
     Atomics.add(signals, Signal.sequence, 1);
     Atomics.notify(signals, Signal.sequence);
     await Promise.all(this.#exits);
+    await this.#scorer?.close();
   }
 }

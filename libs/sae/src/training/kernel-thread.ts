@@ -1,12 +1,14 @@
 import { parentPort, workerData } from "node:worker_threads";
-import { controlOf, Signal, stopPhase } from "./control.ts";
+import { controlOf, scorePhase, Signal, stopPhase } from "./control.ts";
 import type { KernelThreadData } from "./kernel-team.ts";
 import { instantiateKernels } from "./kernels.ts";
 import { phaseNames, runPhase } from "./phases.ts";
+import { ScoreThread } from "./score-thread.ts";
 
 const { module, memory, layout, control, thread } = workerData as KernelThreadData;
 const { signals, args, results } = controlOf(layout.threads, control);
 const share = { kernels: instantiateKernels(module, memory), layout, memory, args, thread };
+const scorer = layout.preselect === undefined ? undefined : await ScoreThread.create(share);
 let seen = Atomics.load(signals, Signal.sequence);
 parentPort?.postMessage("ready");
 
@@ -18,10 +20,11 @@ for (;;) {
   const phase = signals[Signal.phase]!;
   if (phase === stopPhase) break;
   try {
-    results[thread] = runPhase(phaseNames[phase - 1]!, share);
+    results[thread] = phase === scorePhase ? await scorer!.run() : runPhase(phaseNames[phase - 1]!, share);
   } catch {
     // The team's owner waits for every thread, so a trap must be told, not lost with the thread.
     signals[Signal.failed] = thread;
   }
   if (Atomics.sub(signals, Signal.pending, 1) === 1) Atomics.notify(signals, Signal.pending);
 }
+await scorer?.close();

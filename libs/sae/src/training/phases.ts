@@ -15,6 +15,12 @@ const phases = {
     zero(sums, stride * 2);
     return kernels.moments(a(Arg.target), sums, b0, b1, width, stride);
   },
+  quantize({ kernels, layout: { at, h, stride, threads, preselect }, thread, b0, b1 }: Part): number {
+    const { tiles, scratchBytes } = preselect!;
+    kernels.quantizeInputs(at.centered, at.inputBytes, at.inputBounds, b0, b1, stride);
+    const share = (part: number): number => Math.floor((tiles * part) / threads);
+    return kernels.quantizeLatents(at.wEnc, at.latentBytes, at.latentScales, at.tileBounds, at.preselectScratch + thread * scratchBytes, share(thread), share(thread + 1), h, stride);
+  },
   decode({ kernels, layout: { at, stride, width }, a, zero, b0, b1, columns }: Part): number {
     zero(columns, stride);
     return kernels.decode(at.vals, at.idx, a(Arg.k), at.wDec, at.bDec, a(Arg.target), at.g, at.dz, columns, a(Arg.gScale), b0, b1, width, stride);
