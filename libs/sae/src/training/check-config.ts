@@ -23,7 +23,6 @@ export function checkOptions(architecture: TrainedArchitecture, given: TrainerCo
 function requireBuilt(config: ResolvedTrainerConfig): void {
   const later: readonly (readonly [string, unknown, unknown])[] = [
     ["dOut", config.transcoder && !isSelected(config.architecture), false],
-    ["dOut", config.transcoder && !isSelected(config.architecture), false],
     ["resampleEverySteps", config.transcoder && config.resampleEverySteps > 0, false],
   ];
   for (const [field, got, wanted] of later) if (got !== wanted) throw new InputError(`${field}: this is not trained yet`, { field, got: String(got), wanted: String(wanted) });
