@@ -67,7 +67,7 @@ async function fetchBlob(request: BlobRequest, path: string): Promise<void> {
 
 /** Fetches what is missing of a file, and returns the checksum of the whole. */
 async function fillFile({ model, sha, file, settings, patience, signal, onBytes }: BlobRequest, partial: string): Promise<string> {
-  const url = `${settings.endpoint}/${model.id}/resolve/${sha}/${encodeURIComponent(file.name)}`;
+  const url = `${settings.endpoint}/${model.id}/resolve/${sha}/${file.name.split("/").map(encodeURIComponent).join("/")}`;
   await using handle = await open(partial, (await sizeOf(partial)) === undefined ? "w+" : "r+");
   if ((await handle.stat()).size > file.size) await handle.truncate(0);
   let done = (await handle.stat()).size;

@@ -4,8 +4,9 @@ import { isCommit, type HubModel } from "./repository.ts";
 import { get, retrying, Transient, type Patience } from "./request.ts";
 import type { HubSettings } from "./settings.ts";
 
-/** A file of a model on the hub. */
+/** A file of a repository on the hub. */
 export interface RemoteFile {
+  /** Its path there, with `/` between folders. */
   readonly name: string;
   /** Bytes. */
   readonly size: number;
@@ -13,7 +14,7 @@ export interface RemoteFile {
   readonly etag: string;
 }
 
-/** A model's commit, and the files in its top folder. */
+/** A repository's commit, and all of its files. */
 export interface RemoteModel {
   readonly sha: string;
   readonly files: readonly RemoteFile[];
@@ -42,7 +43,9 @@ function readAnswer(url: string, answer: unknown): RemoteModel {
   const files: RemoteFile[] = [];
   for (const sibling of siblings) {
     const { rfilename, size, blobId, lfs } = record(sibling);
-    if (typeof rfilename !== "string" || rfilename.includes("/")) continue;
+    if (typeof rfilename !== "string") continue;
+    // A name that would lead out of the folder it belongs in.
+    if (rfilename.split("/").some((part) => part === "" || part === "." || part === "..") || rfilename.includes("\\")) throw new HubError(`${url}: the answer names a file "${rfilename}"`);
     const etag = record(lfs)["sha256"] ?? blobId;
     if (typeof etag !== "string" || !etagPattern.test(etag) || !Number.isSafeInteger(size) || Number(size) < 0) throw new HubError(`${url}: the answer gives no size and checksum of ${rfilename}`);
     files.push({ name: rfilename, size: Number(size), etag });
@@ -63,7 +66,8 @@ const consolidated = /^consolidated(?:-\d+-of-\d+)?\.safetensors(?:\.index\.json
  * The files that this program reads of a model: configuration, tokenizer, and the weights in the Hugging Face layout or,
  * where there are none, in Mistral's own. Throws InputError for a model without safetensors.
  */
-export function filesToRead(model: HubModel, files: readonly RemoteFile[]): readonly RemoteFile[] {
+export function filesToRead(model: HubModel, all: readonly RemoteFile[]): readonly RemoteFile[] {
+  const files = all.filter(({ name }) => !name.includes("/"));
   const matching = (pattern: RegExp): readonly RemoteFile[] => files.filter(({ name }) => pattern.test(name));
   const found = [weights, consolidated].map(matching).find((list) => list.some(({ name }) => name.endsWith(".safetensors")));
   if (found === undefined) {

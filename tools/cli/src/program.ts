@@ -13,6 +13,7 @@ import { registerQuantizeCommand } from "./commands/model-quantize.ts";
 import { registerRemoteModelCommands } from "./commands/model-remote.ts";
 import { registerSaeCommands } from "./commands/sae.ts";
 import { registerSaeEvaluateCommand } from "./commands/sae-evaluate.ts";
+import { registerSaeHubCommands } from "./commands/sae-hub.ts";
 import { registerSaeProbeCommand } from "./commands/sae-probe.ts";
 import { registerRemoteSaeCommands } from "./commands/sae-remote.ts";
 import { registerScoreCommand } from "./commands/score.ts";
@@ -59,6 +60,7 @@ export function buildProgram(): Command {
   registerRemoteSaeCommands(program);
   registerSaeEvaluateCommand(program);
   registerSaeProbeCommand(program);
+  registerSaeHubCommands(program);
   registerIndexCommands(program);
   registerExplainCommand(program);
   registerScoreCommand(program);
