@@ -27,8 +27,8 @@ export interface PreselectShape {
 /** Below, a product in f32 is as fast. */
 const fewestLatents = 2048;
 const fewestColumns = 128;
-/** Sums of bytes' products stay within 32 bits, and sums of f32 within what the bounds allow. */
-const mostColumns = 8192;
+/** The bounds grow with the length of a row, what they must tell apart does not: with 4096 columns hardly a row is proven. */
+const mostColumns = 2304;
 /** Latents of which one may be a candidate, and features of which one may be taken: with more, nothing is won. */
 const latentsPerCandidate = 4;
 const latentsPerFeature = 32;
