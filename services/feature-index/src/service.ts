@@ -98,7 +98,9 @@ async function assemble(config: FeatureIndexConfig, server: ClickHouseServer, cl
   const corpora = new CorpusStore({ clickhouse, catalogue, vocabularies, peers });
   const threads = Math.min(config.threads, availableParallelism());
   const sorters = new WorkerPool(new URL("./blocks/block-worker.ts", import.meta.url), Math.min(threads, config.blocksInParallel));
+  const storage: StorageFacts = { clickhouse, catalogue, data: config.data, budgetBytes: config.diskMib * 2 ** 20 };
   const job = indexJob({
+    storage,
     clickhouse,
     url: server.url,
     owner: server.owner,
@@ -111,7 +113,6 @@ async function assemble(config: FeatureIndexConfig, server: ClickHouseServer, cl
     blocksInParallel: config.blocksInParallel,
     chunksInFlight: config.chunksInFlight,
   });
-  const storage: StorageFacts = { clickhouse, catalogue, data: config.data, budgetBytes: config.diskMib * 2 ** 20 };
   const backups = new BackupFiles(join(config.data, "backups"));
   const pages = new FeaturePages({ clickhouse, vocabularies, peers });
   const storageJobs = [

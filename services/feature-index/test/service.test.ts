@@ -452,5 +452,5 @@ function sum(values: readonly number[]): number {
 }
 
 it("says clearly what it does not offer yet", async () => {
-  await expect(service.index.exportParquet({ index: "indexes/small-toy", uri: "/tmp/x" })).rejects.toMatchObject({ code: Code.Unimplemented });
+  await expect(service.index.importDelphiCache({ sae: TOY.sae, uri: "/none" })).rejects.toMatchObject({ code: Code.Unimplemented });
 });

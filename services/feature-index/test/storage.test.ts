@@ -8,7 +8,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { toyDocuments } from "./fixtures/toy-corpus.ts";
 import { resultOf, startToyIndex, type ToyIndex } from "./fixtures/toy-index.ts";
 import { TOY } from "./fixtures/toy-inference.ts";
-import { finished } from "./fixtures/with-service.ts";
+import { finished, startService } from "./fixtures/with-service.ts";
 
 let toy: ToyIndex;
 
@@ -52,6 +52,18 @@ describe("storage", () => {
     const { tables } = fromBinary(GetStorageResponseSchema, result.value.value);
     expect(tables.find(({ table }) => table === "postings")?.nParts).toBe(1n);
     expect(tables.some(({ table }) => table.startsWith("staged_"))).toBe(false);
+  });
+});
+
+describe("a disk budget", () => {
+  it("refuses an index before any work once the tables take all of it", async () => {
+    const small = await startService(`${toy.folder}/small`, toy.inference, { diskMib: 1e-3 });
+    try {
+      await small.index.createCorpus({ corpusId: "toy", source: { uri: `${toy.folder}/corpus` }, contextSize: 32 });
+      await expect(small.index.indexCorpus({ sae: TOY.sae, corpus: "corpora/toy" })).rejects.toMatchObject({ code: Code.ResourceExhausted, reason: "DISK_BUDGET" });
+    } finally {
+      await small.stop();
+    }
   });
 });
 

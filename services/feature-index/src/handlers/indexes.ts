@@ -5,6 +5,7 @@ import { failedPrecondition, type Handlers, notFound, pageOf, parseName } from "
 import type { IndexRecord, IndexStateName } from "../catalogue/records.ts";
 import type { Parts } from "../parts.ts";
 import { readySae } from "../peers/peers.ts";
+import { requireRoom } from "../storage/usage.ts";
 import { tableBytes, tableChecksums } from "../store/table-facts.ts";
 import { indexMessage } from "../wire/index-message.ts";
 import { deleteIndex, isBuilding, requireIdle } from "./delete-index.ts";
@@ -20,6 +21,7 @@ export function indexHandlers(parts: Parts): Pick<Handlers<typeof FeatureIndexSe
       const { corpus: id } = parseName("corpora/{corpus}", request.corpus, "corpus");
       const corpus = catalogue.corpus(id);
       if (corpus === undefined) throw notFound(request.corpus, "does not exist; create it first");
+      await requireRoom(parts.storage);
       await readySae(peers, request.sae, signal);
       if (!request.sae.startsWith(`${corpus.model}/`)) {
         throw failedPrecondition("MODEL_MISMATCH", `${request.corpus} was cut by the tokenizer of ${corpus.model}, which ${request.sae} does not belong to`, { corpus: request.corpus, sae: request.sae });

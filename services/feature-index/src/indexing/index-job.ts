@@ -11,6 +11,7 @@ import type { CorpusRecord, IndexRecord } from "../catalogue/records.ts";
 import type { CorpusStore } from "../corpus/store-corpus.ts";
 import type { Vocabularies } from "../corpus/vocabulary.ts";
 import { readySae } from "../peers/peers.ts";
+import { requireRoom, type StorageFacts } from "../storage/usage.ts";
 import { announceIndex } from "../store/names.ts";
 import { T } from "../store/tables.ts";
 import { indexMessage } from "../wire/index-message.ts";
@@ -23,6 +24,7 @@ export interface IndexJobParts extends BuildParts, EncodeParts {
   readonly corpora: CorpusStore;
   readonly vocabularies: Vocabularies;
   readonly blocksInParallel: number;
+  readonly storage: StorageFacts;
 }
 
 type Ctx = JobContext<IndexCorpusRequest>;
@@ -84,6 +86,7 @@ async function planIndex(parts: IndexJobParts, input: IndexCorpusRequest, ctx: C
 
 async function runBlock(parts: IndexJobParts, block: number, ctx: Ctx): Promise<BlockSummary> {
   const { index, stride } = planned(parts, ctx);
+  await requireRoom(parts.storage);
   const report = tokenProgress(ctx, index);
   try {
     const summary = await encodeBlock(parts, index, { block, sampleStride: stride, signal: ctx.signal, encoded: (tokens) => report.add(tokens) });

@@ -2,6 +2,7 @@ import { statfs } from "node:fs/promises";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { ClickHouse } from "@mistral-sae/clickhouse";
 import type { GetStorageResponseSchema } from "@mistral-sae/contracts/mistral_sae/feature_index/v1/storage";
+import { resourceExhausted } from "@mistral-sae/rpc";
 import type { Catalogue } from "../catalogue/catalogue.ts";
 import { CORPUS_TABLES, TABLES_DATABASE } from "../store/tables.ts";
 
@@ -14,6 +15,10 @@ export interface StorageFacts {
   /** Most bytes that tables may take; 0 is no limit. */
   readonly budgetBytes: number;
 }
+
+/** Merges need room beside what they merge. */
+const LEAST_FREE = 256 * 2 ** 20;
+const RETRY_MS = 60_000;
 
 interface PartRow {
   readonly table: string;
@@ -54,6 +59,20 @@ export async function readParts(clickhouse: ClickHouse): Promise<PartRow[]> {
      FROM system.parts WHERE database = {database:String} AND active GROUP BY table, partition ORDER BY table, partition`,
     { database: TABLES_DATABASE },
   );
+}
+
+/**
+ * Refuses more work while the tables take all that they may, or the disk is all but full.
+ * @throws RpcError RESOURCE_EXHAUSTED DISK_BUDGET or DISK_FULL.
+ */
+export async function requireRoom({ clickhouse, data, budgetBytes }: Pick<StorageFacts, "clickhouse" | "data" | "budgetBytes">): Promise<void> {
+  const { bavail, bsize } = await statfs(data);
+  if (bavail * bsize < LEAST_FREE) throw resourceExhausted("DISK_FULL", `the disk of the feature index has ${bavail * bsize} bytes left, wanted at least ${LEAST_FREE}; make room and try again`, RETRY_MS);
+  if (budgetBytes === 0) return;
+  const { bytes } = await clickhouse.row<{ bytes: number }>("SELECT sum(bytes_on_disk) AS bytes FROM system.parts WHERE database = {database:String} AND active", { database: TABLES_DATABASE });
+  if (bytes >= budgetBytes) {
+    throw resourceExhausted("DISK_BUDGET", `the tables take ${bytes} bytes, and MISTRAL_SAE_FEATURE_INDEX_DISK_MIB lets them take ${budgetBytes}; delete an index or a corpus, or raise it`, RETRY_MS);
+  }
 }
 
 function isOfCorpus({ table }: PartRow): boolean {
