@@ -1,9 +1,10 @@
+import { createHash } from "node:crypto";
 import { glob, opendir, stat } from "node:fs/promises";
 import { basename, dirname, extname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { DTYPE_BYTES, InputError, isFloatDType, openSafetensors, type FloatDType, type LocatedTensor } from "@mistral-sae/tensor";
 import { readNpy } from "./npy.ts";
-import type { RowFile } from "./row-file.ts";
+import { openStore, type RowFile } from "./row-file.ts";
 
 /** Rows that another program wrote: files that follow each other. */
 export interface ImportedRows {
@@ -98,7 +99,20 @@ function located(path: string, field: string, dtype: FloatDType, shape: readonly
   return { store: { kind: "fs", root: dirname(absolute) }, key: basename(absolute), byteOffset, rows, width, dtype };
 }
 
-/** The same rows as shards of at most `shardRows`, cut at the same rows in each list, so that row i of each belongs together. @throws InputError when the lists have different rows. */
+/**
+ * Names rows by where they lie, and by the size and time of change of their files: what has the same name has not
+ * been written to since.
+ */
+export async function rowsFingerprint(files: readonly RowFile[]): Promise<string> {
+  const hash = createHash("sha256");
+  for (const { store, key, byteOffset, rows, width, dtype, sha256 } of files) {
+    const info = await openStore(store).head(key);
+    hash.update(JSON.stringify([sha256 === undefined ? [store.root, key, info?.size, info?.modified.getTime()] : sha256, byteOffset, rows, width, dtype]));
+  }
+  return hash.digest("hex");
+}
+
+/** The same rows as shards of at most `shardRows`, cut at the same rows in each list, so that row i of each belongs together. A part of a file is not checked against the file's SHA-256. @throws InputError when the lists have different rows. */
 export function cutAlike(columns: readonly ImportedRows[], shardRows: number): readonly (readonly RowFile[])[] {
   const [first] = columns;
   const odd = columns.find(({ rows }) => rows !== first?.rows);
@@ -123,7 +137,8 @@ function cutFiles(files: readonly RowFile[], cuts: readonly number[]): RowFile[]
     for (let from = 0; from < file.rows; ) {
       const { value: end = start + file.rows } = queue.next();
       const to = end - start;
-      shards.push({ ...file, byteOffset: file.byteOffset + from * rowSize, rows: to - from });
+      const whole = to - from === file.rows;
+      shards.push(whole ? file : { ...file, byteOffset: file.byteOffset + from * rowSize, rows: to - from, sha256: undefined });
       from = to;
     }
     start += file.rows;

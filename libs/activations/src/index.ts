@@ -1,6 +1,6 @@
 export { batchDefaults, BatchStream, type BatchOptions } from "./batch-stream.ts";
-export { cutAlike, importRows, listRowFiles, type ImportedRows } from "./import-rows.ts";
-export { damagedShard } from "./load-rows.ts";
+export { cutAlike, importRows, listRowFiles, rowsFingerprint, type ImportedRows } from "./import-rows.ts";
+export { damagedShard, loadRows } from "./load-rows.ts";
 export { Random } from "./random.ts";
 export { openStore, rowBytes, type RowFile, type StoreAddress } from "./row-file.ts";
 export { RowOrder, type Group, type OrderPlan } from "./row-order.ts";

@@ -17,7 +17,9 @@ export interface ActivationSource {
   /** Tokens of a shard: it takes documents until it has at least this many. */
   readonly shardTokens: number;
   /** Which documents were read. */
-  readonly documents: "trained-on" | "all";
+  readonly documents: "trained-on" | "all" | "imported";
+  /** models/{model}, where it is known by name only. */
+  readonly model?: string;
 }
 
 /** What is recorded of a finished shard, after its rows are on disk: a shard without a record does not exist. */
@@ -80,6 +82,12 @@ export class ShardSet {
     const description = JSON.stringify({ layout: LAYOUT, ...source, ...details }, undefined, 2);
     await openStore(address).putIfAbsent(`${folder}/source.json`, Buffer.from(`${description}\n`));
     return new ShardSet(address, folder, source);
+  }
+
+  /** The set in a folder, by its own description. @returns Undefined when there is none. */
+  static async at(address: StoreAddress, folder: string): Promise<ShardSet | undefined> {
+    const source = await readJson<ActivationSource>(address, `${folder}/source.json`);
+    return source === undefined ? undefined : new ShardSet(address, folder, source);
   }
 
   /** Removes what a killed harvest left half written. Call it only when no harvest of this source is under way. */

@@ -9,6 +9,7 @@ import { trainingHandlers } from "./handlers/training-handlers.ts";
 import { evaluateJob } from "./jobs/evaluate-job.ts";
 import { exportJob } from "./jobs/export-job.ts";
 import { harvestJob } from "./jobs/harvest-job.ts";
+import { importJob } from "./jobs/import-job.ts";
 import { DataFolder } from "./jobs/paths.ts";
 import { probeJob } from "./jobs/probe-job.ts";
 import { trainJob, type JobDependencies } from "./jobs/train-job.ts";
@@ -45,17 +46,17 @@ export async function openTraining(config: TrainingServiceConfig): Promise<OpenT
   const engine: JobEngine = await JobEngine.open({
     service: "training",
     path: folder.ledger,
-    definitions: [trainJob(dependencies), evaluateJob(dependencies), exportJob(dependencies), harvestJob(dependencies), probeJob(dependencies), sweepJob(dependencies, sweepParts), sweepRunJob(dependencies)],
+    definitions: [trainJob(dependencies), evaluateJob(dependencies), exportJob(dependencies), harvestJob(dependencies), importJob(dependencies), probeJob(dependencies), sweepJob(dependencies, sweepParts), sweepRunJob(dependencies)],
     operationsInParallel: config.operationsInParallel,
   });
   const sweepStore = new SweepStore(store.database);
   const runs = new Runs(store, engine);
   const sweeps = new Sweeps(sweepStore, store, runs, engine);
-  const defaults = { threads: config.threads, bufferBytes: config.bufferMib * 2 ** 20, shardBytes: dependencies.shardBytes };
+  const defaults = { threads: config.threads, bufferBytes: config.bufferMib * 2 ** 20, shardBytes: dependencies.shardBytes, activations: folder.activations };
   const peerOf = (model: string, signal: AbortSignal): InferencePeer => new InferencePeer(config.inference, model, { signal, giveUpAfterMs: REQUEST_PATIENCE_MS, onAway: () => undefined });
   const maker = new RunMaker(store, defaults, peerOf);
   return {
-    services: [implement(TrainingService, trainingHandlers({ store, engine, maker, runs, sweeps, sweepMaker: new SweepMaker(store, sweepStore, maker), folder, peerOf })), implement(OperationService, operationHandlers(engine))],
+    services: [implement(TrainingService, trainingHandlers({ store, engine, maker, runs, sweeps, sweepMaker: new SweepMaker(store, sweepStore, maker), folder, shardBytes: dependencies.shardBytes, peerOf })), implement(OperationService, operationHandlers(engine))],
     recover: () => {
       engine.recover();
       runs.startForgotten();

@@ -9,10 +9,10 @@ import { draftOf, type RunStore } from "../runs/run-store.ts";
 import type { Runs } from "../runs/runs.ts";
 import type { SweepMaker } from "../sweeps/sweep-maker.ts";
 import type { Sweeps } from "../sweeps/sweeps.ts";
+import { activationSetHandlers } from "./activation-set-handlers.ts";
 import { checkpointHandlers } from "./checkpoint-handlers.ts";
 import { evaluateHandlers } from "./evaluate-handlers.ts";
 import { harvestHandlers } from "./harvest-handlers.ts";
-import { laterHandlers } from "./later-handlers.ts";
 import { probeHandlers } from "./probe-handlers.ts";
 import { sweepHandlers } from "./sweep-handlers.ts";
 import { watchRun } from "./watch-run.ts";
@@ -26,6 +26,8 @@ export interface TrainingParts {
   readonly sweeps: Sweeps;
   readonly sweepMaker: SweepMaker;
   readonly folder: DataFolder;
+  /** Bytes of an activation shard's rows, about. */
+  readonly shardBytes: number;
   /** Where a model is served, for one request. */
   readonly peerOf: (model: string, signal: AbortSignal) => InferencePeer;
 }
@@ -34,7 +36,6 @@ export interface TrainingParts {
 export function trainingHandlers(parts: TrainingParts): Handlers<typeof TrainingService> {
   const { store, engine, maker, runs } = parts;
   return {
-    ...laterHandlers,
     createTrainingRun: async (request, { signal }) => {
       const asked = await maker.ask(request, signal);
       if (asked.kind === "known") return { trainingRun: await runs.retryFailed(asked.run, request.validateOnly) };
@@ -72,6 +73,7 @@ export function trainingHandlers(parts: TrainingParts): Handlers<typeof Training
     ...checkpointHandlers(parts, (name) => runs.row(name)),
     ...evaluateHandlers(parts),
     ...harvestHandlers(parts),
+    ...activationSetHandlers(parts),
     ...probeHandlers(parts),
     ...sweepHandlers(parts),
   };

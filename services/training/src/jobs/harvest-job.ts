@@ -1,9 +1,12 @@
 import { create, fromJson, toJson } from "@bufbuild/protobuf";
+import { PLACE_BYTES } from "@mistral-sae/activations";
 import { corpusFingerprint, openCorpus } from "@mistral-sae/corpus";
 import { HarvestActivationsRequestSchema, HarvestedActivationsSchema, type HarvestActivationsRequest, type HarvestedActivations } from "@mistral-sae/contracts/mistral_sae/training/v1/training";
 import { defineJob, type Job, type JobContext } from "@mistral-sae/jobs";
 import { failedPrecondition } from "@mistral-sae/rpc";
+import { DTYPE_BYTES } from "@mistral-sae/tensor";
 import { join } from "node:path";
+import { setName } from "../activations/set-catalogue.ts";
 import type { HarvestPlan } from "../harvest/harvest-plan.ts";
 import { resolveHarvest, type ResolvedHarvest } from "../harvest/resolve-harvest.ts";
 import { InferencePeer } from "../peer/inference-peer.ts";
@@ -57,7 +60,10 @@ async function harvested({ model, hooks, contextSize, dtype, corpus }: FixedHarv
   if (done.hooks.some(({ rows }) => rows === 0)) throw failedPrecondition("CORPUS_TOO_SMALL", "the corpus gives no rows: each of its documents is held back or empty, give more text");
   if (done.emptyTexts > 0) ctx.warn(`${done.emptyTexts} records of the corpus have an empty text and were left out`);
   return create(HarvestedActivationsSchema, {
-    activationSets: done.hooks.map(({ hookName, width, rows, shards, folder: key }) => ({ hookName, width, tokens: BigInt(rows), shards: shards.length, uri: join(folder.activations.root, key) })),
+    activationSets: done.hooks.map(({ hookName, width, rows, shards, folder: key }) => {
+      const sizeBytes = rows * (width * DTYPE_BYTES[dtype] + PLACE_BYTES);
+      return { name: setName(key), hookName, width, tokens: BigInt(rows), shards: shards.length, uri: join(folder.activations.root, key), sizeBytes: BigInt(sizeBytes) };
+    }),
     model: model.name,
     contextSize,
   });

@@ -11,7 +11,18 @@ import { KeyedLock } from "./keyed-lock.ts";
 
 const LEAST_SHARD_TOKENS = 1024;
 
-const harvesting = new KeyedLock();
+/** One writer at a time for each activation set, by folder. */
+const writing = new KeyedLock();
+
+/** Writes sets while nobody else does. */
+export async function whileWriting<T>(folders: readonly string[], work: () => Promise<T>): Promise<T> {
+  return await writing.runAll(folders, work);
+}
+
+/** Whether somebody writes a set, or waits to. */
+export function isWriting(folder: string): boolean {
+  return writing.has(folder);
+}
 
 /**
  * Harvests on a thread of its own what is not stored yet, all hooks in one pass. Jobs that need the same rows
@@ -19,7 +30,7 @@ const harvesting = new KeyedLock();
  */
 export async function harvestStage(plan: HarvestPlan, peer: PeerAddress, listener: StageListener<never>): Promise<Harvested> {
   const task: HarvestTask = { plan, peer };
-  return await harvesting.runAll(foldersOf(plan), () => runStage<Harvested>(new URL("../harvest/harvest-thread.ts", import.meta.url), task, listener));
+  return await whileWriting(foldersOf(plan), () => runStage<Harvested>(new URL("../harvest/harvest-thread.ts", import.meta.url), task, listener));
 }
 
 /** Folder of each hook's shards. */

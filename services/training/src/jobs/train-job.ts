@@ -1,7 +1,7 @@
 import { CreateTrainingRunRequestSchema, TrainingRunSchema } from "@mistral-sae/contracts/mistral_sae/training/v1/training";
 import { defineJob, type Job, type JobContext } from "@mistral-sae/jobs";
 import { notFound } from "@mistral-sae/rpc";
-import { digestOf, loadSae, type TrainingProvider } from "@mistral-sae/sae";
+import { digestOf, loadSae, saelensName, type TrainingProvider } from "@mistral-sae/sae";
 import type { Evaluation } from "../evaluate/evaluate.ts";
 import type { EvaluateTask } from "../evaluate/evaluate-thread.ts";
 import { runMessage, runName, Stage } from "../runs/run-message.ts";
@@ -33,7 +33,7 @@ export const TRAIN_KIND = "train-sae";
 
 /**
  * A training run as a job of three stages: harvest, train, evaluate. Each takes up where it was stopped. They
- * follow each other, or the first two go on together where the run asks for it.
+ * follow each other, or the first two go on together where the run asks for it; ready rows need no harvest.
  */
 export function trainJob(dependencies: JobDependencies): Job {
   const { store } = dependencies;
@@ -47,8 +47,10 @@ export function trainJob(dependencies: JobDependencies): Job {
     input: CreateTrainingRunRequestSchema,
     output: TrainingRunSchema,
     plan: async (_input, ctx) => {
-      ctx.progress({ stage: Stage.harvest, doneUnits: 0, unit: "tokens" });
-      const { streamActivations } = rowOf(ctx.id).config;
+      const { streamActivations, activations } = rowOf(ctx.id).config;
+      const ready = activations !== "";
+      ctx.progress(ready ? { stage: Stage.train, doneUnits: 0, unit: "steps" } : { stage: Stage.harvest, doneUnits: 0, unit: "tokens" });
+      if (ready) return await Promise.resolve([Stage.train, Stage.evaluate]);
       return await Promise.resolve(streamActivations ? [STREAM, Stage.evaluate] : Object.values(Stage));
     },
     run: async (stage, ctx) => {
@@ -68,6 +70,15 @@ async function evaluateStage(run: RunRow, dependencies: JobDependencies, ctx: Jo
   const { config, model } = run;
   const saeFolder = folder.sae(run.id);
   ctx.progress({ stage: Stage.evaluate, doneUnits: 0, unit: "tokens" });
+  if (config.activations !== "" && (config.evalCorpus === undefined || model.name === "")) {
+    ctx.warn("the SAE is not evaluated: a run on ready rows needs eval_corpus and the model that they are of, which is loaded; EvaluateSae does it later");
+    return;
+  }
+  const { sae, source } = await loadSae(saeFolder);
+  if (model.out !== undefined && saelensName(sae.config) === undefined) {
+    ctx.warn("the transcoder is not evaluated: sparsify's form, the only one that holds it, does not name the hook of its output");
+    return;
+  }
   const ownText = config.evalCorpus === undefined;
   const task: EvaluateTask = {
     plan: {
@@ -79,7 +90,7 @@ async function evaluateStage(run: RunRow, dependencies: JobDependencies, ctx: Jo
     peer: peerOf(run, dependencies),
     sae: `${model.name}/saes/${run.id}`,
     folder: saeFolder,
-    digest: await digestOf((await loadSae(saeFolder)).source),
+    digest: await digestOf(source),
   };
   const evaluation = await runStage<Evaluation | undefined>(new URL("../evaluate/evaluate-thread.ts", import.meta.url), task, stageListener(ctx));
   if (evaluation === undefined) ctx.warn("there is no text to evaluate on: no document of the corpus is held back; name one in eval_corpus");

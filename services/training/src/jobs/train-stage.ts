@@ -3,6 +3,7 @@ import { damagedShard, StreamFlow, type RowSource } from "@mistral-sae/activatio
 import { TrainingMetricsSchema } from "@mistral-sae/contracts/mistral_sae/training/v1/training";
 import type { JobContext } from "@mistral-sae/jobs";
 import { failedPrecondition } from "@mistral-sae/rpc";
+import { readyRows } from "../activations/ready-rows.ts";
 import type { Harvested } from "../harvest/harvest-plan.ts";
 import type { PeerAddress } from "../peer/peer-address.ts";
 import { metadataOf } from "../runs/run-metadata.ts";
@@ -29,13 +30,21 @@ export async function harvestForRun(run: RunRow, dependencies: JobDependencies, 
   finishHarvest(await harvestStage(plan, peerOf(run, dependencies), harvestListener(run, dependencies, ctx)), run, dependencies, ctx);
 }
 
-/** Trains on rows that are stored; a shard that turns out damaged is harvested again. */
+/** Trains on rows that are stored; a harvested shard that turns out damaged is harvested again. */
 export async function trainStage(run: RunRow, dependencies: JobDependencies, ctx: JobContext): Promise<void> {
+  if (run.config.activations !== "") return await trainOnReadyRows(run, dependencies, ctx);
   const rows = new RunRows(run, dependencies.folder, dependencies.shardBytes);
   await mending(rows, ctx, async (damaged) => {
     if (damaged) await harvestForRun(run, dependencies, ctx);
     await train(run, await rows.stored(), dependencies, trainListener(run, dependencies, ctx));
   });
+}
+
+async function trainOnReadyRows(run: RunRow, dependencies: JobDependencies, ctx: JobContext): Promise<void> {
+  const { source, rows, fingerprint } = await readyRows(run.config, dependencies.folder.activations);
+  if (fingerprint !== run.corpus) throw failedPrecondition("ACTIVATIONS_CHANGED", `the rows at ${run.config.activations} are not what they were when ${runName(run.id)} was made: make a new one`);
+  dependencies.store.update(run.id, { tokensHarvested: rows, tokensToHarvest: rows });
+  await train(run, source, dependencies, trainListener(run, dependencies, ctx));
 }
 
 /** Harvests and trains at the same time. */

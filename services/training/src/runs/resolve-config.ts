@@ -2,7 +2,7 @@ import { clone, create } from "@bufbuild/protobuf";
 import { DataType } from "@mistral-sae/contracts/mistral_sae/common/v1/tensor";
 import { BDecInit, Formulation, LrScheduler, Optimizer, TrainingConfigSchema, type TrainingConfig } from "@mistral-sae/contracts/mistral_sae/training/v1/config";
 import { CorpusSourceSchema } from "@mistral-sae/contracts/mistral_sae/common/v1/tokens";
-import { invalidArgument, unimplemented } from "@mistral-sae/rpc";
+import { invalidArgument } from "@mistral-sae/rpc";
 import { requireTrainingMemory, resolveTrainerConfig } from "@mistral-sae/sae";
 import { DTYPE_BYTES, type FloatDType } from "@mistral-sae/tensor";
 import { resolveStream } from "../harvest/stream-options.ts";
@@ -10,6 +10,7 @@ import { shardTokensOf } from "../jobs/harvest-stage.ts";
 import { checkingConfig } from "./fields.ts";
 import { fillDefaults } from "./fill-defaults.ts";
 import type { ModelFacts } from "./model-facts.ts";
+import { requireWritable } from "./require-writable.ts";
 import { trainerOptions } from "./trainer-config.ts";
 
 /** What the service decides where a request does not. */
@@ -34,6 +35,8 @@ const EVAL_TOKENS = 200_000n;
 export async function resolveConfig(asked: TrainingConfig, model: ModelFacts, defaults: ConfigDefaults): Promise<TrainingConfig> {
   const config = clone(TrainingConfigSchema, asked);
   config.model = model.name;
+  config.hookName = model.hookName;
+  config.hookNameOut = model.out?.hookName ?? "";
   config.corpus ??= create(CorpusSourceSchema);
   config.architecture ||= "topk";
   config.contextSize ||= Math.min(CONTEXT_SIZE, model.nCtx);
@@ -58,6 +61,7 @@ export async function resolveConfig(asked: TrainingConfig, model: ModelFacts, de
     return resolved;
   });
   fillDefaults(config, trainer);
+  requireWritable(config, model);
   return config;
 }
 
@@ -70,16 +74,23 @@ export function storedDType({ activationDtype }: Pick<TrainingConfig, "activatio
   return dtype;
 }
 
-function requireKnown({ extra, activations, activationsOut }: TrainingConfig): void {
+function requireKnown({ extra, activations, activationsOut, corpus, streamActivations, activationDiskBytes }: TrainingConfig): void {
   const [extraName] = Object.keys(extra);
   if (extraName !== undefined) throw invalidArgument(`config.extra.${extraName}`, `got ${extra[extraName]}, wanted nothing: each number has a field of its own`);
-  for (const [field, given] of Object.entries({ activations, activations_out: activationsOut })) if (given !== "") throw unimplemented(`config.${field} is not offered yet`);
+  if (activations === "") {
+    if (activationsOut !== "") throw invalidArgument("config.activations_out", `got ${JSON.stringify(activationsOut)} without activations, wanted both, or nothing`);
+    return;
+  }
+  // Ready rows have no text, and nothing harvests them.
+  if (corpus?.uri) throw invalidArgument("config.corpus.uri", `got ${JSON.stringify(corpus.uri)}, wanted nothing beside activations; name text to evaluate on in eval_corpus`);
+  if (streamActivations || activationDiskBytes > 0n) throw invalidArgument(streamActivations ? "config.stream_activations" : "config.activation_disk_bytes", "got a value, wanted nothing beside activations, which are ready");
 }
 
 function requireSizes(config: TrainingConfig, model: ModelFacts): void {
   const { contextSize, dSae, trainBatchSizeTokens, trainingTokens, evalTokens, corpus } = config;
-  if ((corpus?.uri ?? "") === "") throw invalidArgument("config.corpus.uri", "got nothing, wanted a file, folder or glob");
-  if (contextSize < 2 || contextSize > model.nCtx) throw invalidArgument("config.context_size", `got ${contextSize}, wanted 2 to ${model.nCtx}`);
+  const ready = config.activations !== "";
+  if (!ready && (corpus?.uri ?? "") === "") throw invalidArgument("config.corpus.uri", "got nothing, wanted a file, folder or glob");
+  if (!ready && (contextSize < 2 || contextSize > model.nCtx)) throw invalidArgument("config.context_size", `got ${contextSize}, wanted 2 to ${model.nCtx}`);
   if (dSae < 1) throw invalidArgument("config.d_sae", `got ${dSae}, wanted at least 1`);
   if (trainingTokens < BigInt(trainBatchSizeTokens)) throw invalidArgument("config.training_tokens", `got ${trainingTokens}, wanted at least one batch of ${trainBatchSizeTokens}`);
   for (const [field, value] of [["training_tokens", trainingTokens], ["seed", config.seed], ["buffer_tokens", config.bufferTokens], ["eval_tokens", evalTokens ?? 0n], ["activation_disk_bytes", config.activationDiskBytes]] as const) {

@@ -1,10 +1,12 @@
 import { createHash } from "node:crypto";
 import { create, equals, toBinary } from "@bufbuild/protobuf";
+import type { StoreAddress } from "@mistral-sae/activations";
 import { corpusFingerprint, openCorpus } from "@mistral-sae/corpus";
 import { TrainingConfigSchema, type TrainingConfig } from "@mistral-sae/contracts/mistral_sae/training/v1/config";
 import type { CreateTrainingRunRequest } from "@mistral-sae/contracts/mistral_sae/training/v1/training";
 import { alreadyExists, requireId, RpcError, Code } from "@mistral-sae/rpc";
 import { digestOf, loadSae, requireAdoptable, resolveTrainerConfig } from "@mistral-sae/sae";
+import { readyRows } from "../activations/ready-rows.ts";
 import type { InferencePeer } from "../peer/inference-peer.ts";
 import { corpusSourceOf } from "../wire/corpus-source.ts";
 import { checkingConfig } from "./fields.ts";
@@ -17,13 +19,18 @@ import { trainerOptions, type RowWidths } from "./trainer-config.ts";
 /** A run that a request asks for: one that is there, or one to be started. */
 export type AskedRun = { readonly kind: "known"; readonly run: RunRow } | { readonly kind: "new"; readonly facts: RunFacts };
 
+/** What the service decides and where it keeps rows. */
+export interface RunDefaults extends ConfigDefaults {
+  readonly activations: StoreAddress;
+}
+
 /** Turns requests into runs, each checked whole before any work. */
 export class RunMaker {
   readonly #store: RunStore;
-  readonly #defaults: ConfigDefaults;
+  readonly #defaults: RunDefaults;
   readonly #peerOf: (model: string, signal: AbortSignal) => InferencePeer;
 
-  constructor(store: RunStore, defaults: ConfigDefaults, peerOf: (model: string, signal: AbortSignal) => InferencePeer) {
+  constructor(store: RunStore, defaults: RunDefaults, peerOf: (model: string, signal: AbortSignal) => InferencePeer) {
     this.#store = store;
     this.#defaults = defaults;
     this.#peerOf = peerOf;
@@ -52,11 +59,11 @@ export class RunMaker {
    * @throws RpcError INVALID_ARGUMENT naming the field.
    */
   async facts(id: string | undefined, asked: TrainingConfig, read: Once, signal: AbortSignal): Promise<RunFacts> {
-    const capabilities = await read(`model ${asked.model}`, () => this.#peerOf(asked.model, signal).capabilities());
-    const model = modelFacts(capabilities, asked.hookName, asked.hookNameOut);
+    const ready = asked.activations === "" ? undefined : await readyRows(asked, this.#defaults.activations);
+    const model = ready?.facts ?? modelFacts(await read(`model ${asked.model}`, () => this.#peerOf(asked.model, signal).capabilities()), asked.hookName, asked.hookNameOut);
     const config = await resolveConfig(asked, model, this.#defaults);
     const source = corpusSourceOf(config.corpus);
-    const corpus = await read(`corpus ${JSON.stringify(source)}`, () => checkingConfig("corpus.uri", async () => await corpusFingerprint(await openCorpus(source), signal)));
+    const corpus = ready?.fingerprint ?? (await read(`corpus ${JSON.stringify(source)}`, () => checkingConfig("corpus.uri", async () => await corpusFingerprint(await openCorpus(source), signal))));
     const evalSource = config.evalCorpus === undefined ? undefined : corpusSourceOf(config.evalCorpus);
     if (evalSource !== undefined) await read(`eval ${JSON.stringify(evalSource)}`, () => checkingConfig("eval_corpus.uri", () => openCorpus(evalSource)));
     const init = config.initFrom === "" ? "" : await checkingConfig("init_from", () => initDigest(config, model, read));

@@ -1,6 +1,7 @@
 import { workerData } from "node:worker_threads";
-import { HybridTrainer, restoreCheckpoint, writeSae, type TrainerConfig } from "@mistral-sae/sae";
+import { HybridTrainer, restoreCheckpoint, type TrainerConfig } from "@mistral-sae/sae";
 import { serveStage } from "../threads/stage-thread.ts";
+import { writeTrained } from "./write-trained.ts";
 
 /** What the exporting thread is told. */
 export interface ExportTask {
@@ -19,5 +20,5 @@ await serveStage<ExportedWeights>(async () => {
   const { config, checkpoint, saeFolder, metadata } = workerData as ExportTask;
   await using trainer = await HybridTrainer.create({ ...config, threads: 1 }, { restored: true });
   await restoreCheckpoint(checkpoint, trainer);
-  return await writeSae(saeFolder, await trainer.weights(metadata));
+  return await writeTrained(saeFolder, await trainer.weights(metadata));
 });

@@ -3,12 +3,13 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import { BatchStream, type BatchOptions, type RowSource } from "@mistral-sae/activations";
 import type { TrainingMetricsSchema } from "@mistral-sae/contracts/mistral_sae/training/v1/training";
 import { failedPrecondition, type RpcError } from "@mistral-sae/rpc";
-import { listCheckpoints, loadSae, NonFiniteError, openTrainer, restoreNewestCheckpoint, writeCheckpoint, writeSae, type TrainerConfig, type TrainerPort, type TrainingProvider } from "@mistral-sae/sae";
+import { listCheckpoints, loadSae, NonFiniteError, openTrainer, restoreNewestCheckpoint, writeCheckpoint, type TrainerConfig, type TrainerPort, type TrainingProvider } from "@mistral-sae/sae";
 import type { StageContext } from "../threads/stage-thread.ts";
 import { EarlyWarnings, startOfWatch, type WatchState } from "./early-warnings.ts";
 import { SampledBatches } from "./sampled-batches.ts";
 import { ShardRetention } from "./shard-retention.ts";
 import { TrainLoop } from "./train-loop.ts";
+import { writeTrained } from "./write-trained.ts";
 
 /** What to train on which rows, and where to. */
 export interface TrainPlan {
@@ -85,7 +86,7 @@ export async function train(plan: TrainPlan, context: StageContext<TrainEvent>):
     }
     context.signal.throwIfAborted();
   }
-  const written = await writeSae(plan.saeFolder, await trainer.weights(plan.metadata));
+  const written = await writeTrained(plan.saeFolder, await trainer.weights(plan.metadata));
   return { steps, weightsSha256: written.weightsSha256 };
 }
 
