@@ -1,5 +1,5 @@
 import { Random } from "@mistral-sae/sae";
-import type { Shape } from "./contender.ts";
+import type { Cell } from "./contender.ts";
 
 /** Batches that differ, taken in turn. */
 export const batchCount = 4;
@@ -7,7 +7,7 @@ export const batchCount = 4;
 const partsPerRow = 40;
 
 /** Rows like activations: sparse mixtures of min(2·d_in, 2048) unit directions with a little noise. [batchCount, batch, d_in] */
-export function makeBatches({ dIn, batch }: Shape, seed = 1): Float32Array<ArrayBuffer> {
+export function makeBatches({ dIn, batch }: Pick<Cell, "dIn" | "batch">, seed = 1): Float32Array<ArrayBuffer> {
   const random = new Random(seed);
   const directions = Math.min(2 * dIn, 2048);
   const dictionary = new Float32Array(directions * dIn);

@@ -1,5 +1,5 @@
 import { batchCount } from "./batches.ts";
-import type { Contender, Shape, StepTime } from "./contender.ts";
+import type { Contender, StepTime } from "./contender.ts";
 
 /** A contender's steps, summed up. */
 export interface Figures {
@@ -10,6 +10,8 @@ export interface Figures {
   readonly wall_ms_best: number;
   readonly cpu_ms_median: number;
   readonly tokens_per_second: number;
+  /** Largest memory of its process, bytes. */
+  readonly peak_rss: number;
   /** Median wall time of this contender over that of the first. */
   readonly times_ours: number;
   readonly first_loss: number;
@@ -21,7 +23,7 @@ const fewestRounds = 8;
 const mostRounds = 60;
 
 /** Lets the contenders take turns, one step each a round, until `rounds` or about `seconds` are over. */
-export async function takeTurns(contenders: readonly Contender[], shape: Shape, rounds: number | undefined, seconds: number): Promise<Figures[]> {
+export async function takeTurns(contenders: readonly Contender[], rows: number, rounds: number | undefined, seconds: number): Promise<Figures[]> {
   const times = contenders.map((): StepTime[] => []);
   for (let warmUp = 0; warmUp < warmUps; warmUp++) for (const contender of contenders) await contender.step(warmUp % batchCount);
   const began = performance.now();
@@ -40,7 +42,8 @@ export async function takeTurns(contenders: readonly Contender[], shape: Shape, 
       wall_ms_median: median(wall),
       wall_ms_best: Math.min(...wall),
       cpu_ms_median: median(steps.map(({ cpuMs }) => cpuMs)),
-      tokens_per_second: (shape.batch / median(wall)) * 1000,
+      tokens_per_second: (rows / median(wall)) * 1000,
+      peak_rss: Math.max(...steps.map(({ peakRss }) => peakRss)),
       times_ours: median(wall) / ours,
       first_loss: steps[0]!.loss,
       last_loss: steps.at(-1)!.loss,
