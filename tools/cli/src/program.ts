@@ -15,6 +15,7 @@ import { registerSaeCommands } from "./commands/sae.ts";
 import { registerSaeEvaluateCommand } from "./commands/sae-evaluate.ts";
 import { registerSaeHubCommands } from "./commands/sae-hub.ts";
 import { registerSaeProbeCommand } from "./commands/sae-probe.ts";
+import { registerSaeVerifyCommand } from "./commands/sae-verify.ts";
 import { registerRemoteSaeCommands } from "./commands/sae-remote.ts";
 import { registerScoreCommand } from "./commands/score.ts";
 import { registerSteerCommands } from "./commands/steer.ts";
@@ -61,6 +62,7 @@ export function buildProgram(): Command {
   registerSaeEvaluateCommand(program);
   registerSaeProbeCommand(program);
   registerSaeHubCommands(program);
+  registerSaeVerifyCommand(program);
   registerIndexCommands(program);
   registerExplainCommand(program);
   registerScoreCommand(program);

@@ -1,5 +1,5 @@
 import { parentPort, workerData } from "node:worker_threads";
-import { decoderNorms, digestOf, hookNameOf, loadSae } from "@mistral-sae/sae";
+import { decoderNorms, digestOf, hookNameOf, isTranscoder, loadSae } from "@mistral-sae/sae";
 import { InputError } from "@mistral-sae/tensor";
 import type { LoadReply, SaeFolder } from "./sae-folder.ts";
 
@@ -9,6 +9,12 @@ async function read(folder: string): Promise<SaeFolder> {
   const { config } = sae;
   if (config.reshapeActivations !== "none") {
     throw new InputError("SAEs on attention heads are not served", { file: folder, field: "reshape_activations", got: config.reshapeActivations, wanted: "none" });
+  }
+  if (isTranscoder(config)) {
+    throw new InputError("transcoders are not served", { file: folder, field: "d_out", got: config.dOut, wanted: "an SAE that writes the rows it reads; mistral-sae sae encode runs transcoders on rows from a file" });
+  }
+  if (config.skipConnection === true) {
+    throw new InputError("SAEs with a skip connection are not served", { file: folder, field: "skip_connection", got: true, wanted: "false; mistral-sae sae encode runs them on rows from a file" });
   }
   const norms = decoderNorms(sae);
   let sum = 0;
