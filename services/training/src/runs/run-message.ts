@@ -66,6 +66,8 @@ function stateOf(run: RunRow, operation: Operation | undefined): TrainingRunStat
       return TrainingRunState.QUEUED;
     default:
       if (run.sweep !== "" && run.weightsSha256 === "") return TrainingRunState.QUEUED;
+      // Only checked, not started.
+      if (run.seq === 0) return TrainingRunState.UNSPECIFIED;
       // Somebody deleted the operation of a run that had ended.
       return run.evaluation === undefined ? TrainingRunState.STOPPED : TrainingRunState.SUCCEEDED;
   }

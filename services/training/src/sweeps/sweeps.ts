@@ -91,6 +91,7 @@ export class Sweeps {
   }
 }
 
+/** A run that streams reads the model by itself. */
 function passes(runs: readonly RunRow[]): number {
-  return sharedHarvests(runs).length;
+  return sharedHarvests(runs).length + runs.filter(({ config }) => config.streamActivations).length;
 }

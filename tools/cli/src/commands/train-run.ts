@@ -113,13 +113,14 @@ export function describeRun(run: TrainingRun): string {
   const { metrics, evaluation } = run;
   return formatFields([
     ["run", run.name],
-    ["state", enumWord(TrainingRunStateSchema, run.state)],
+    ["state", run.state === TrainingRunState.UNSPECIFIED ? "not started" : enumWord(TrainingRunStateSchema, run.state)],
     ["steps", `${formatCount(run.step)} of ${formatCount(run.totalSteps)}`],
     ["tokens trained", metrics === undefined ? undefined : formatCount(metrics.nTrainingTokens)],
     ["loss", metrics?.loss],
     ["of it sparsity", metrics === undefined || metrics.sparsityLoss === 0 ? undefined : metrics.sparsityLoss],
     ["tokens/s", metrics === undefined ? undefined : formatCount(metrics.tokensPerSecond)],
     ...(evaluation === undefined ? [] : evaluationFields(evaluation)),
+    ...run.warnings.map((warning) => ["warning", run.state === TrainingRunState.UNSPECIFIED ? warning : undefined] as const),
     ["seconds", Object.entries(run.stageSeconds).map(([stage, seconds]) => `${stage} ${formatSeconds(seconds)}`).join(", ")],
     ["SAE folder", run.saeUri],
     ["weights sha256", run.weightsSha256],

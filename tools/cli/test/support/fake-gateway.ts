@@ -8,6 +8,7 @@ import { OperationSchema, OperationService, OperationState, type Operation } fro
 import { SaeService, SaeState } from "@mistral-sae/contracts/mistral_sae/sae/v1/sae";
 import { SteeringService } from "@mistral-sae/contracts/mistral_sae/steering/v1/steering";
 import { SaeProbingSchema } from "@mistral-sae/contracts/mistral_sae/training/v1/probe";
+import { SweepState } from "@mistral-sae/contracts/mistral_sae/training/v1/sweep";
 import { HarvestedActivationsSchema, TrainingRunState, TrainingService } from "@mistral-sae/contracts/mistral_sae/training/v1/training";
 import { implement, invalidArgument, notFound, startServer, unavailable, type RunningServer } from "@mistral-sae/rpc";
 
@@ -18,6 +19,8 @@ export interface Asked {
   readonly steer: unknown[];
   readonly evaluate: unknown[];
   readonly harvest: unknown[];
+  readonly train: unknown[];
+  readonly sweep: unknown[];
   readonly probe: unknown[];
   readonly cancelled: string[];
   /** Times that a watch was broken off before it went on. */
@@ -26,7 +29,7 @@ export interface Asked {
 
 /** A server of every service, as the gateway is one, with made-up answers. */
 export async function startFakeGateway(): Promise<{ readonly server: RunningServer; readonly asked: Asked }> {
-  const asked: Asked = { steer: [], evaluate: [], harvest: [], probe: [], cancelled: [], watches: 0 };
+  const asked: Asked = { steer: [], evaluate: [], harvest: [], train: [], sweep: [], probe: [], cancelled: [], watches: 0 };
   const server = await startServer({
     listen: "127.0.0.1:0",
     services: [inference(asked), sae(), training(asked), featureIndex(), explanation(), steering(asked), operations(asked)],
@@ -50,6 +53,7 @@ const indexMade = { case: "response" as const, value: anyPack(FeatureIndexSchema
 
 function inference(asked: Asked) {
   return implement(InferenceService, {
+    getCapabilities: async () => ({ model: { name: "models/demo-model", dModel: 256, nLayers: 6, nCtx: 512 }, limits: { maxContextTokens: 200 } }),
     listModels: async () => ({ models: [{ name: "models/demo-model", state: ModelState.READY, architecture: "MistralForCausalLM", nLayers: 6, dModel: 256, dVocab: 4096, nCtx: 512 }] }),
     async *generate({ prompt, sampling }, { signal }) {
       if (sampling?.maxTokens === 9999) throw invalidArgument("sampling.max_tokens", "got 9999 after 4 prompt tokens, wanted at most 508", "TOKEN_LIMIT");
@@ -87,9 +91,36 @@ function training(asked: Asked) {
     operation: "operations/training/r1",
     evaluation: { nTokens: 1000n, fvu: 0.09, l0: 16, ceRecovered: 0.99 },
   });
+  const sweep = (state: SweepState) => ({
+    name: "sweeps/grid",
+    state,
+    axes: [{ field: "k", values: ["4", "16"] }, { field: "architecture", values: ["topk", "batchtopk"] }],
+    results: ([["4", "topk", 0.3], ["4", "batchtopk", 0.2], ["16", "topk", 0.1], ["16", "batchtopk", 0]] as const).map(([k, architecture, fvu], at) => ({
+      trainingRun: `trainingRuns/grid-${at + 1}`,
+      values: { k, architecture },
+      state: fvu === 0 ? "TRAINING_RUN_STATE_QUEUED" : "TRAINING_RUN_STATE_SUCCEEDED",
+      step: 50n,
+      fvu,
+      l0: fvu === 0 ? 0 : Number(k),
+      ...(fvu === 0 ? {} : { ceRecovered: 1 - fvu }),
+    })),
+    operation: "operations/training/grid",
+    harvestPasses: 1,
+  });
   return implement(TrainingService, {
+    createSweep: async (request) => {
+      asked.sweep.push(request);
+      return { sweep: sweep(SweepState.RUNNING) };
+    },
+    getSweep: async ({ name }) => {
+      if (name !== "sweeps/grid") throw notFound(name);
+      return { sweep: sweep(SweepState.SUCCEEDED) };
+    },
+    listSweeps: async () => ({ sweeps: [sweep(SweepState.RUNNING)] }),
+    stopSweep: async () => ({ sweep: sweep(SweepState.STOPPED) }),
     createTrainingRun: async ({ config, validateOnly }) => {
-      if (config?.k === 0) throw invalidArgument("config.k", "got 0, wanted 1 to d_sae");
+      asked.train.push(config);
+      if (config?.k === 0 && config.architecture !== "jumprelu") throw invalidArgument("config.k", "got 0, wanted 1 to d_sae");
       return { trainingRun: { ...run(TrainingRunState.QUEUED), config, warnings: validateOnly ? [] : ["loss spiked at step 3"] } };
     },
     async *watchTrainingRun() {

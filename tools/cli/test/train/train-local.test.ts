@@ -104,7 +104,7 @@ describe("train --activations", () => {
     ["k beyond d_sae", ["--d-sae", "8", "--k", "9"], /k is out of range[^]*9[^]*1 to 8/],
     ["an option of the service", ["--d-sae", "8", "--k", "2", "--corpus", "x.txt"], /--corpus belongs to a training on text/],
     ["two lengths", ["--d-sae", "8", "--k", "2", "--steps", "1", "--epochs", "1"], /given twice/],
-    ["a training that does not fit", ["--d-sae", "8000000", "--k", "2"], /needs weights, moments and gradients/],
+    ["a training that does not fit", ["--d-sae", "8000000", "--k", "2"], /needs weights/],
   ])("refuses %s and writes nothing", async (_, args, message) => {
     const out = join(root, "refused");
     const ended = await runCli(["train", "--activations", activations, ...args, "--out", out]);
