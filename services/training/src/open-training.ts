@@ -4,11 +4,15 @@ import { FeatureIndexService } from "@mistral-sae/contracts/mistral_sae/feature_
 import { JobEngine, operationHandlers } from "@mistral-sae/jobs";
 import { createClient, implement, type ServiceImplementation } from "@mistral-sae/rpc";
 import { createLogger } from "@mistral-sae/telemetry";
+import { DiskSpace } from "./activations/disk-space.ts";
+import { readersOf } from "./activations/readers.ts";
+import { SetCatalogue } from "./activations/set-catalogue.ts";
 import type { TrainingServiceConfig } from "./config.ts";
 import { trainingHandlers } from "./handlers/training-handlers.ts";
 import { evaluateJob } from "./jobs/evaluate-job.ts";
 import { exportJob } from "./jobs/export-job.ts";
 import { harvestJob } from "./jobs/harvest-job.ts";
+import { isWriting } from "./jobs/harvest-stage.ts";
 import { importJob } from "./jobs/import-job.ts";
 import { DataFolder } from "./jobs/paths.ts";
 import { probeJob } from "./jobs/probe-job.ts";
@@ -38,7 +42,12 @@ const REQUEST_PATIENCE_MS = 5000;
 export async function openTraining(config: TrainingServiceConfig): Promise<OpenTraining> {
   const folder = new DataFolder(config.data, config.saes);
   const store = new RunStore(folder.catalogue);
-  const dependencies: JobDependencies = { store, folder, inference: config.inference, patienceMs: config.patienceSeconds * 1000, shardBytes: config.shardMib * 2 ** 20, provider: config.provider };
+  const shardBytes = config.shardMib * 2 ** 20;
+  const disk = new DiskSpace(new SetCatalogue(folder.activations), config.activationDiskMib * 2 ** 20, () => {
+    const readers = readersOf(store, folder, shardBytes);
+    return (set) => readers.has(set) || isWriting(set);
+  });
+  const dependencies: JobDependencies = { store, folder, inference: config.inference, patienceMs: config.patienceSeconds * 1000, shardBytes, provider: config.provider, disk };
   const outbox = new MetricsOutbox(store.database);
   const sender = config.featureIndex === "" ? undefined : new MetricsSender(outbox, createClient(FeatureIndexService, config.featureIndex), createLogger("training"));
   store.onMetrics(() => sender?.wake());
@@ -52,11 +61,11 @@ export async function openTraining(config: TrainingServiceConfig): Promise<OpenT
   const sweepStore = new SweepStore(store.database);
   const runs = new Runs(store, engine);
   const sweeps = new Sweeps(sweepStore, store, runs, engine);
-  const defaults = { threads: config.threads, bufferBytes: config.bufferMib * 2 ** 20, shardBytes: dependencies.shardBytes, activations: folder.activations };
+  const defaults = { threads: config.threads, provider: config.provider, bufferBytes: config.bufferMib * 2 ** 20, shardBytes, activations: folder.activations };
   const peerOf = (model: string, signal: AbortSignal): InferencePeer => new InferencePeer(config.inference, model, { signal, giveUpAfterMs: REQUEST_PATIENCE_MS, onAway: () => undefined });
   const maker = new RunMaker(store, defaults, peerOf);
   return {
-    services: [implement(TrainingService, trainingHandlers({ store, engine, maker, runs, sweeps, sweepMaker: new SweepMaker(store, sweepStore, maker), folder, shardBytes: dependencies.shardBytes, peerOf })), implement(OperationService, operationHandlers(engine))],
+    services: [implement(TrainingService, trainingHandlers({ store, engine, maker, runs, sweeps, sweepMaker: new SweepMaker(store, sweepStore, maker), folder, shardBytes, disk, peerOf })), implement(OperationService, operationHandlers(engine))],
     recover: () => {
       engine.recover();
       runs.startForgotten();

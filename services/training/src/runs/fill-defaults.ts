@@ -1,5 +1,5 @@
-import type { TrainingConfig } from "@mistral-sae/contracts/mistral_sae/training/v1/config";
-import { type ArchitectureOption, optionsOf, type ResolvedTrainerConfig } from "@mistral-sae/sae";
+import { BDecInit, type TrainingConfig } from "@mistral-sae/contracts/mistral_sae/training/v1/config";
+import { type ArchitectureOption, type BDecInitMethod, optionsOf, type ResolvedTrainerConfig } from "@mistral-sae/sae";
 
 /** Numbers that only some kinds of SAE take. */
 const NUMBERS = [
@@ -16,10 +16,13 @@ const NUMBERS = [
   "decoderInitNorm",
 ] as const satisfies readonly ArchitectureOption[];
 
+const CENTERS: Readonly<Record<BDecInitMethod, BDecInit>> = { mean: BDecInit.MEAN, geometric_median: BDecInit.GEOMETRIC_MEDIAN, zeros: BDecInit.ZEROS };
+
 /** Writes what the trainer decided into a configuration: what every SAE has, and what this kind takes. */
 export function fillDefaults(config: TrainingConfig, trainer: ResolvedTrainerConfig): void {
   const takes = (option: ArchitectureOption): boolean => (optionsOf[option] as readonly string[]).includes(trainer.architecture);
   config.lr = trainer.lr;
+  config.bDecInitMethod = CENTERS[trainer.bDecInitMethod];
   config.deadFeatureWindowTokens ??= BigInt(trainer.deadFeatureWindowTokens);
   config.adamBeta1 = trainer.adamBeta1;
   config.adamBeta2 = trainer.adamBeta2;

@@ -1,9 +1,9 @@
 import { clone, create } from "@bufbuild/protobuf";
 import { DataType } from "@mistral-sae/contracts/mistral_sae/common/v1/tensor";
-import { BDecInit, Formulation, LrScheduler, Optimizer, TrainingConfigSchema, type TrainingConfig } from "@mistral-sae/contracts/mistral_sae/training/v1/config";
+import { Formulation, LrScheduler, Optimizer, TrainingConfigSchema, type TrainingConfig } from "@mistral-sae/contracts/mistral_sae/training/v1/config";
 import { CorpusSourceSchema } from "@mistral-sae/contracts/mistral_sae/common/v1/tokens";
 import { invalidArgument } from "@mistral-sae/rpc";
-import { requireTrainingMemory, resolveTrainerConfig } from "@mistral-sae/sae";
+import { requireTrainable, resolveTrainerConfig, type TrainingProvider } from "@mistral-sae/sae";
 import { DTYPE_BYTES, type FloatDType } from "@mistral-sae/tensor";
 import { resolveStream } from "../harvest/stream-options.ts";
 import { shardTokensOf } from "../jobs/harvest-stage.ts";
@@ -16,6 +16,8 @@ import { trainerOptions } from "./trainer-config.ts";
 /** What the service decides where a request does not. */
 export interface ConfigDefaults {
   readonly threads: number;
+  /** What trainings run on; the CPU where nothing is said. */
+  readonly provider?: TrainingProvider | undefined;
   /** Bytes of rows in a shuffle buffer. */
   readonly bufferBytes: number;
   /** Bytes of an activation shard's rows, about. */
@@ -45,7 +47,6 @@ export async function resolveConfig(asked: TrainingConfig, model: ModelFacts, de
   config.trainBatchSizeTokens ||= BATCH;
   config.lrScheduler ||= LrScheduler.CONSTANT;
   config.optimizer ||= Optimizer.ADAM;
-  config.bDecInitMethod ||= BDecInit.MEAN;
   config.activationDtype ||= DataType.BF16;
   config.checkpointEverySteps ||= CHECKPOINT_EVERY;
   config.threads ||= defaults.threads;
@@ -57,7 +58,7 @@ export async function resolveConfig(asked: TrainingConfig, model: ModelFacts, de
   resolveStream(config, model, dtype, shardTokensOf(model.dModel, dtype, defaults.shardBytes), BigInt(Math.floor(defaults.bufferBytes / rowBytes)));
   const trainer = await checkingConfig(undefined, () => {
     const resolved = resolveTrainerConfig(trainerOptions(config, model));
-    requireTrainingMemory(resolved);
+    requireTrainable(resolved, defaults.provider);
     return resolved;
   });
   fillDefaults(config, trainer);
