@@ -1,11 +1,13 @@
 import type { TrainingService } from "@mistral-sae/contracts/mistral_sae/training/v1/training";
 import { operationName, type JobEngine } from "@mistral-sae/jobs";
 import { failedPrecondition, nextPageToken, pageStart, type Handlers } from "@mistral-sae/rpc";
+import type { DiskSpace } from "../activations/disk-space.ts";
 import type { DataFolder } from "../jobs/paths.ts";
+import { RunRows } from "../jobs/run-rows.ts";
 import type { InferencePeer } from "../peer/inference-peer.ts";
 import { runMessage, runName } from "../runs/run-message.ts";
 import type { RunMaker } from "../runs/run-maker.ts";
-import { draftOf, type RunStore } from "../runs/run-store.ts";
+import { draftOf, type RunFacts, type RunStore } from "../runs/run-store.ts";
 import type { Runs } from "../runs/runs.ts";
 import type { SweepMaker } from "../sweeps/sweep-maker.ts";
 import type { Sweeps } from "../sweeps/sweeps.ts";
@@ -28,6 +30,8 @@ export interface TrainingParts {
   readonly folder: DataFolder;
   /** Bytes of an activation shard's rows, about. */
   readonly shardBytes: number;
+  /** Where activations are stored. */
+  readonly disk: DiskSpace;
   /** Where a model is served, for one request. */
   readonly peerOf: (model: string, signal: AbortSignal) => InferencePeer;
 }
@@ -39,6 +43,7 @@ export function trainingHandlers(parts: TrainingParts): Handlers<typeof Training
     createTrainingRun: async (request, { signal }) => {
       const asked = await maker.ask(request, signal);
       if (asked.kind === "known") return { trainingRun: await runs.retryFailed(asked.run, request.validateOnly) };
+      await requireDisk(asked.facts, parts);
       if (request.validateOnly) return { trainingRun: runMessage(draftOf(asked.facts), undefined, undefined) };
       return { trainingRun: runs.start(asked.facts, request.requestId) };
     },
@@ -77,4 +82,10 @@ export function trainingHandlers(parts: TrainingParts): Handlers<typeof Training
     ...probeHandlers(parts),
     ...sweepHandlers(parts),
   };
+}
+
+/** @throws RpcError RESOURCE_EXHAUSTED when the rows that a run harvests cannot be stored. */
+async function requireDisk(facts: RunFacts, { folder, shardBytes, disk }: TrainingParts): Promise<void> {
+  if (facts.config.activations !== "") return;
+  await disk.requireFit(new RunRows(draftOf(facts), folder, shardBytes).plan(), Number(facts.config.activationDiskBytes));
 }

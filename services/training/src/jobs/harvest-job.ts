@@ -56,6 +56,7 @@ async function harvested({ model, hooks, contextSize, dtype, corpus }: FixedHarv
     bosTokenId: model.bosTokenId,
     rowsWanted: input.tokens === 0n ? Infinity : Number(input.tokens),
   };
+  await dependencies.disk.makeRoom(plan, 0);
   const done = await harvestStage(plan, { address: inference, model: model.name, patienceMs }, stageListener(ctx));
   if (done.hooks.some(({ rows }) => rows === 0)) throw failedPrecondition("CORPUS_TOO_SMALL", "the corpus gives no rows: each of its documents is held back or empty, give more text");
   if (done.emptyTexts > 0) ctx.warn(`${done.emptyTexts} records of the corpus have an empty text and were left out`);

@@ -2,6 +2,7 @@ import { CreateTrainingRunRequestSchema, TrainingRunSchema } from "@mistral-sae/
 import { defineJob, type Job, type JobContext } from "@mistral-sae/jobs";
 import { notFound } from "@mistral-sae/rpc";
 import { digestOf, loadSae, saelensName, type TrainingProvider } from "@mistral-sae/sae";
+import type { DiskSpace } from "../activations/disk-space.ts";
 import type { Evaluation } from "../evaluate/evaluate.ts";
 import type { EvaluateTask } from "../evaluate/evaluate-thread.ts";
 import { runMessage, runName, Stage } from "../runs/run-message.ts";
@@ -24,6 +25,8 @@ export interface JobDependencies {
   readonly shardBytes: number;
   /** What trainers compute on. */
   readonly provider: TrainingProvider;
+  /** Where activations are stored. */
+  readonly disk: DiskSpace;
 }
 
 /** A stage that harvests and trains at the same time. */

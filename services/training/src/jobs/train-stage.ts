@@ -27,6 +27,7 @@ export async function harvestForRun(run: RunRow, dependencies: JobDependencies, 
   ctx.progress({ stage: Stage.harvest, doneUnits: run.tokensHarvested, totalUnits: run.tokensToHarvest, unit: "tokens" });
   await requireSameCorpus(corpusSourceOf(run.config.corpus), run.corpus, runName(run.id), ctx.signal);
   const plan = new RunRows(run, folder, shardBytes).plan();
+  await dependencies.disk.makeRoom(plan, 0);
   finishHarvest(await harvestStage(plan, peerOf(run, dependencies), harvestListener(run, dependencies, ctx)), run, dependencies, ctx);
 }
 
@@ -53,6 +54,7 @@ export async function streamStage(run: RunRow, dependencies: JobDependencies, ct
   ctx.progress({ stage: Stage.harvest, doneUnits: run.tokensHarvested, totalUnits: run.tokensToHarvest, unit: "tokens" });
   await requireSameCorpus(corpusSourceOf(run.config.corpus), run.corpus, runName(run.id), ctx.signal);
   const rows = new RunRows(run, folder, shardBytes);
+  await dependencies.disk.makeRoom(rows.plan(), Number(run.config.activationDiskBytes));
   await mending(rows, ctx, () => harvestAndTrain(run, rows, dependencies, ctx));
   // Nobody else reads shards that are dropped as they are passed.
   if (run.config.activationDiskBytes > 0n) for (const set of rows.sets) await set.remove();

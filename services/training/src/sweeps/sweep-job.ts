@@ -52,11 +52,13 @@ export function sweepJob(dependencies: JobDependencies, parts: () => SweepParts)
 }
 
 /** One pass of the model for all hooks, so that every run then finds its rows. */
-async function harvestTogether(runs: readonly RunRow[], { folder, shardBytes, inference, patienceMs }: JobDependencies, ctx: JobContext): Promise<void> {
+async function harvestTogether(runs: readonly RunRow[], { folder, shardBytes, inference, patienceMs, disk }: JobDependencies, ctx: JobContext): Promise<void> {
   ctx.progress({ stage: Stage.harvest, doneUnits: 0, unit: "tokens" });
   const unfinished = runs.filter(({ stopped, weightsSha256 }) => !stopped && weightsSha256 === "");
   for (const group of sharedHarvests(unfinished)) {
-    await harvestStage(harvestPlan(group, folder, shardBytes), { address: inference, model: group.model.name, patienceMs }, stageListener(ctx));
+    const plan = harvestPlan(group, folder, shardBytes);
+    await disk.makeRoom(plan, 0);
+    await harvestStage(plan, { address: inference, model: group.model.name, patienceMs }, stageListener(ctx));
   }
 }
 

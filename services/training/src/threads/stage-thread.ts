@@ -1,5 +1,6 @@
 import { parentPort } from "node:worker_threads";
 import type { StageProgress } from "@mistral-sae/jobs";
+import { explainDiskFull } from "./disk-full.ts";
 import { packFailure, type FromStage, type ToStage } from "./messages.ts";
 
 /** What a stage sees of the service that runs it. */
@@ -29,7 +30,7 @@ export async function serveStage<Result, E = never>(stage: (context: StageContex
     });
     send({ kind: "done", result });
   } catch (error) {
-    send({ kind: "failed", failure: packFailure(error) });
+    send({ kind: "failed", failure: packFailure(explainDiskFull(error)) });
   }
   port.close();
 }
