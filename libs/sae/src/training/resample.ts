@@ -66,9 +66,10 @@ function rowDrawer({ buffer, layout: { at, batch, d, outer, stride } }: TrainerM
     let left = random.uniform(0, total);
     let drawn = -1;
     for (let b = 0; b < batch; b++) {
-      if (weights[b]! === 0) continue;
+      const weight = weights[b]!;
+      if (weight === 0) continue;
       drawn = b;
-      left -= weights[b]!;
+      left -= weight;
       if (left < 0) break;
     }
     weights[drawn] = 0;
