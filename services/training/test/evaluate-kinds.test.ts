@@ -1,7 +1,7 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { fromBinary } from "@bufbuild/protobuf";
-import { OperationService, OperationState, type Operation } from "@mistral-sae/contracts/mistral_sae/operations/v1/operation";
+import { OperationService, OperationState } from "@mistral-sae/contracts/mistral_sae/operations/v1/operation";
 import { SaeService, ValidationPolicy } from "@mistral-sae/contracts/mistral_sae/sae/v1/sae";
 import { SaeEvaluationSchema, type SaeEvaluation } from "@mistral-sae/contracts/mistral_sae/training/v1/training";
 import { corpusDir } from "@mistral-sae/demo-model";
@@ -43,7 +43,7 @@ async function evaluated(id: string, sae: SaeWeights): Promise<{ readonly evalua
   const registered = await createClient(OperationService, system.inferenceAddress).waitOperation({ name: operation?.name ?? "", timeout: { seconds: 60n } });
   expect(registered.operation?.state).toBe(OperationState.SUCCEEDED);
   const { operation: work } = await trainingClient(training).evaluateSae({ sae: `models/demo/saes/${id}`, corpus: { uri: corpusDir }, evalTokens: 4000n });
-  const { operation: done }: { operation?: Operation } = await operationClient(training).waitOperation({ name: work?.name ?? "", timeout: { seconds: 60n } });
+  const { operation: done } = await operationClient(training).waitOperation({ name: work?.name ?? "", timeout: { seconds: 60n } });
   if (done?.result.case !== "response") throw new Error(`the evaluation ended in state ${done?.state}`);
   return { evaluation: fromBinary(SaeEvaluationSchema, done.result.value.value), warnings: done.progress?.warnings ?? [] };
 }

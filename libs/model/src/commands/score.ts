@@ -1,6 +1,6 @@
 import { topK as largest } from "@mistral-sae/tensor";
 import { residualPoint } from "../hooks/hook-name.ts";
-import type { Batch } from "../runtime/batch.ts";
+import { makeBatch, type Batch } from "../runtime/batch.ts";
 import type { ModelRuntime } from "../runtime/model-runtime.ts";
 import { logSumExp } from "../sampling/distribution.ts";
 import type { CommandHandlers } from "../worker/protocol.ts";
@@ -13,11 +13,7 @@ export function scoreCommands(runtime: ModelRuntime): Pick<CommandHandlers, "sco
       const batch = unpackSequences(runtime, packed);
       const { resid } = await runtime.pass(batch);
       const rows = predictingRows(batch, resid, runtime.dModel);
-      let base: Float32Array | undefined;
-      if (withKl) {
-        const plain = await runtime.pass({ ...batch, edits: batch.edits.map(() => undefined) });
-        base = predictingRows(batch, plain.resid, runtime.dModel);
-      }
+      const base = withKl ? await unedited(runtime, batch) : undefined;
       return { ...(await runtime.heads.score(rows, nextTokens(batch), base)), proofs: proofsOf(batch.edits) };
     },
 
@@ -53,6 +49,33 @@ export function scoreCommands(runtime: ModelRuntime): Pick<CommandHandlers, "sco
       return { positions, logits, topIds, topLogits, logSumExp: scales, proofs: proofsOf(batch.edits)[0] ?? [] };
     },
   };
+}
+
+/** Predicting rows of the unedited model. Sequences with the same tokens, edited in several ways, run once. */
+async function unedited(runtime: ModelRuntime, batch: Batch): Promise<Float32Array> {
+  const { dModel } = runtime;
+  const tokens = Array.from({ length: batch.size }, (_, b) => batch.tokens.subarray(b * batch.steps, b * batch.steps + batch.lengths[b]!));
+  const first = new Map<string, number>();
+  const runOf = tokens.map((ids) => {
+    const key = ids.join();
+    const run = first.get(key) ?? first.size;
+    first.set(key, run);
+    return run;
+  });
+  const own = Array.from({ length: first.size }, (_, run) => tokens[runOf.indexOf(run)]!);
+  const plain = makeBatch(own.map((ids) => ({ tokens: ids, past: 0, edits: undefined })), { kind: "none" });
+  const rows = predictingRows(plain, (await runtime.pass(plain)).resid, dModel);
+  if (own.length === batch.size) return rows;
+  const starts = own.map(() => 0);
+  for (let run = 1; run < own.length; run++) starts[run] = starts[run - 1]! + (own[run - 1]!.length - 1) * dModel;
+  const all = new Float32Array(scores(batch) * dModel);
+  let at = 0;
+  for (const [b, run] of runOf.entries()) {
+    const length = (batch.lengths[b]! - 1) * dModel;
+    all.set(rows.subarray(starts[run]!, starts[run]! + length), at);
+    at += length;
+  }
+  return all;
 }
 
 /** The rows that predict a token of their sequence: all but each last one. */

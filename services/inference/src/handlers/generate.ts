@@ -24,7 +24,7 @@ export function generateHandler({ models, saes }: Parts): Handlers<typeof Infere
   return async function* generate(request, context) {
     const { signal } = context;
     const model = models.use(request.model);
-    const variants = requireVariants(request, model);
+    const variants = request.variants.length === 0 ? [create(VariantSchema, { variantId: "baseline" })] : requireVariants(request.variants, model);
     const load = estimateLoad(request, tenantOf(context), variants.length, model.defaults, model.tokenizer.vocabulary.longest);
     requireMemory(model.engine, load.rows, load.least);
     const ticket = model.scheduler.admit(load);
@@ -42,10 +42,10 @@ export function generateHandler({ models, saes }: Parts): Handlers<typeof Infere
   };
 }
 
-function requireVariants({ variants }: GenerateRequest, { engine }: LoadedModel): readonly Variant[] {
+/** @throws INVALID_ARGUMENT when there are too many or their names are empty or the same. */
+export function requireVariants(variants: readonly Variant[], { engine }: LoadedModel): readonly Variant[] {
   const most = engine.info.maxBatchRows;
   if (variants.length > most) throw invalidArgument("variants", `got ${variants.length}, wanted at most ${most}`);
-  if (variants.length === 0) return [create(VariantSchema, { variantId: "baseline" })];
   const seen = new Set<string>();
   for (const [i, { variantId }] of variants.entries()) {
     if (variantId === "") throw invalidArgument(`variants[${i}].variant_id`, "is empty, wanted a name");

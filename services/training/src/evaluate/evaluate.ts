@@ -167,16 +167,11 @@ async function measure(windows: readonly SourcedWindow[], plan: EvaluationPlan, 
 }
 
 async function scoresOf(sequences: readonly Window[], sae: string, hookName: string, dIn: number, peer: InferencePeer): Promise<ScoredSequence[]> {
-  const spliced = await peer.score(sequences, [splice(sae)], true);
-  const zero = await peer.score(sequences, [zeroAblation(hookName, dIn)], true);
-  const none = new Float32Array(0);
-  return spliced.map((scores, at) => ({
-    clean: scores.uneditedLogprobs ?? none,
-    sae: scores.logprobs,
-    zero: zero[at]?.logprobs ?? none,
-    klSae: scores.kl ?? none,
-    klZero: zero[at]?.kl ?? none,
-  }));
+  const { spliced, zeroed } = await peer.score(sequences, { spliced: [splice(sae)], zeroed: [zeroAblation(hookName, dIn)] });
+  return spliced.flatMap(({ logprobs, uneditedLogprobs, kl }, at) => {
+    const zero = zeroed[at];
+    return zero === undefined ? [] : { clean: uneditedLogprobs, sae: logprobs, zero: zero.logprobs, klSae: kl, klZero: zero.kl };
+  });
 }
 
 /** The residual replaced by its reconstruction, special tokens left alone. */

@@ -21,10 +21,10 @@ export interface PromptRows {
 /** Scores of one sequence, [n - 1] each; entry i is of the step from token i to token i + 1. */
 export interface SequenceScores {
   readonly logprobs: Float32Array;
-  /** Without the interventions; when asked for with KL. */
-  readonly uneditedLogprobs: Float32Array | undefined;
+  /** Without the interventions. */
+  readonly uneditedLogprobs: Float32Array;
   /** KL(unedited || edited), nats. */
-  readonly kl: Float32Array | undefined;
+  readonly kl: Float32Array;
 }
 
 const WIRE: Readonly<Record<Exclude<FloatDType, "F64">, DataType>> = { F32: DataType.F32, F16: DataType.F16, BF16: DataType.BF16 };
@@ -83,24 +83,19 @@ export class InferencePeer {
     });
   }
 
-  /** Scores sequences under interventions. */
-  async score(sequences: readonly Sequence[], interventions: readonly Intervention[], withKl: boolean): Promise<SequenceScores[]> {
-    const request = { model: this.model, sequences: sequences.map(sequenceOf), interventions: [...interventions], withKl };
+  /** Scores sequences under several lots of interventions; the unedited model runs once for all. @returns Of each variant, of each sequence. */
+  async score<Name extends string>(sequences: readonly Sequence[], variants: Readonly<Record<Name, readonly Intervention[]>>): Promise<Record<Name, SequenceScores[]>> {
+    const lots = Object.entries<readonly Intervention[]>(variants).map(([variantId, interventions]) => ({ variantId, interventions: [...interventions] }));
+    const request = { model: this.model, sequences: sequences.map(sequenceOf), variants: lots, withKl: true };
     return await this.#ask(async (signal) => {
-      const scores: (SequenceScores | undefined)[] = sequences.map(() => undefined);
-      for await (const { sequenceIndex, logprobs, uneditedLogprobs, kl } of this.#client.scoreTokens(request, { signal })) {
-        if (logprobs === undefined || (withKl && (kl === undefined || uneditedLogprobs === undefined))) throw internal("SCORE_REPLY", "a ScoreTokens reply lacks a tensor");
-        scores[sequenceIndex] = {
-          logprobs: f32View(logprobs.data),
-          uneditedLogprobs: uneditedLogprobs === undefined ? undefined : f32View(uneditedLogprobs.data),
-          kl: kl === undefined ? undefined : f32View(kl.data),
-        };
+      const scores = new Map(lots.map(({ variantId }) => [variantId, sequences.map((): SequenceScores | undefined => undefined)]));
+      for await (const { sequenceIndex, variantId, logprobs, uneditedLogprobs, kl } of this.#client.scoreTokens(request, { signal })) {
+        const own = scores.get(variantId);
+        if (own === undefined || logprobs === undefined || kl === undefined || uneditedLogprobs === undefined) throw internal("SCORE_REPLY", "a ScoreTokens reply lacks a tensor or its variant");
+        own[sequenceIndex] = { logprobs: f32View(logprobs.data), uneditedLogprobs: f32View(uneditedLogprobs.data), kl: f32View(kl.data) };
       }
-      return scores.map((score, at) => {
-        const wanted = (sequences[at]?.ids.length ?? 0) - 1;
-        if (score?.logprobs.length !== wanted) throw shortReply("ScoreTokens", score?.logprobs.length ?? 0, wanted);
-        return score;
-      });
+      const whole = [...scores].map(([variantId, own]) => [variantId, own.map((score, at) => wholeScore(score, sequences[at]?.ids.length ?? 0))]);
+      return Object.fromEntries(whole) as Record<Name, SequenceScores[]>;
     });
   }
 
@@ -124,6 +119,11 @@ function tokensOf(sequence: TokenSequence): Tokens {
   const ids = Uint32Array.from(sequence.tokenIds);
   const special = sequence.isSpecial.some((bits) => bits !== 0) ? Uint8Array.from(ids, (_, at) => Number(isSpecial(sequence.isSpecial, at))) : undefined;
   return { ids, special };
+}
+
+function wholeScore(score: SequenceScores | undefined, tokens: number): SequenceScores {
+  if (score?.logprobs.length !== tokens - 1) throw shortReply("ScoreTokens", score?.logprobs.length ?? 0, tokens - 1);
+  return score;
 }
 
 function shortReply(method: string, got: number, wanted: number): Error {
