@@ -1,5 +1,6 @@
 import { Command } from "commander";
 import { DEFAULT_ADDRESS, run } from "./command.ts";
+import { registerActivationsCommands } from "./commands/activations.ts";
 import { registerDemoCommand } from "./commands/demo.ts";
 import { registerExplainCommand } from "./commands/explain.ts";
 import { registerGenerateCommand } from "./commands/generate.ts";
@@ -55,6 +56,7 @@ export function buildProgram(): Command {
   registerRemoteModelCommands(program);
   registerGenerateCommand(program);
   registerHarvestCommand(program);
+  registerActivationsCommands(program);
   registerTrainCommands(program);
   registerSweepCommands(program);
   registerSaeCommands(program);
