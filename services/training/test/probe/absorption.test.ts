@@ -85,7 +85,7 @@ describe("mainFeatures", () => {
 
   it("is more than one where the letter is split over several", () => {
     const { rows, task } = taskOf([plain, absorbed], [other, nothing]);
-    expect(mainFeatures(task, rows).sort()).toEqual([0, 1]);
+    expect(mainFeatures(task, rows).sort((a, b) => a - b)).toEqual([0, 1]);
   });
 });
 
