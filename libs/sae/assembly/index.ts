@@ -13,3 +13,4 @@ export { penalDense, penalPlace, penalScan } from "./penal-codes";
 export { penalFinish, penalLatents, penalSlopes } from "./penal-latents";
 export { penalAdd, penalErrors, penalRows } from "./penal-rows";
 export { quantizeInputs, quantizeLatents, beginRows, scanTile, finishRows } from "./preselect";
+export { topPositive } from "./top";

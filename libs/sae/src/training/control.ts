@@ -6,8 +6,9 @@ export const Signal = { sequence: 0, pending: 1, phase: 2, failed: 3 } as const;
 /** Phase number that ends the kernel threads. */
 export const stopPhase = 0;
 
-/** Phase number of a {@link ScoreThread}, whose part is asynchronous. */
+/** Phase numbers of a {@link ScoreThread} and a {@link DeadThread}, whose parts are asynchronous. */
 export const scorePhase = -1;
+export const deadPhase = -2;
 
 const argsAt = 64;
 const resultsAt = argsAt + argCount * 8;

@@ -27,7 +27,7 @@ export class TrainerEncoder {
   static async create(layout: TrainerLayout, memory: WebAssembly.Memory): Promise<TrainerEncoder> {
     const session = (graph: Graph): Promise<ort.InferenceSession> => ort.InferenceSession.create(graph.modelBytes(), sessionOptions(layout.threads));
     const aux = layout.kAux > 0;
-    return new TrainerEncoder(layout, memory, await session(mainGraph(layout)), layout.preselect === undefined ? undefined : await session(someRowsGraph(layout)), aux ? await session(auxGraph(layout, true)) : undefined, aux ? await session(auxGraph(layout, false)) : undefined);
+    return new TrainerEncoder(layout, memory, await session(mainGraph(layout)), layout.preselect === undefined ? undefined : await session(someRowsGraph(layout)), aux && !layout.topsDead ? await session(auxGraph(layout, true)) : undefined, aux ? await session(auxGraph(layout, false)) : undefined);
   }
 
   /** Fills vals and idx [batch, k] with the k largest pre-activations of every row, of either sign, in no order. */
@@ -58,17 +58,17 @@ export class TrainerEncoder {
    * Fills auxVals [batch, k] with the largest pre-activations among the first `deadCount` latents of the list `dead`, of either
    * sign. Their latents are in auxSource, or, when all of the dead fit, the list itself for every row.
    */
-  async encodeDead(deadCount: number): Promise<{ readonly k: number; readonly source: number; readonly sourceRow: number }> {
+  async encodeDead(deadCount: number): Promise<{ readonly source: number; readonly sourceRow: number }> {
     const { at, batch, kAux } = this.#layout;
     const k = Math.min(kAux, deadCount);
     const feeds = { ...this.#weights, dead: this.#i32(at.dead, [deadCount]) };
     const vals = this.#f32(at.auxVals, [batch, k]);
     if (deadCount <= kAux) {
       await this.#auxAll!.run(feeds, { vals });
-      return { k, source: at.dead, sourceRow: 0 };
+      return { source: at.dead, sourceRow: 0 };
     }
     await this.#auxTop!.run(feeds, { vals, idx: this.#i32(at.auxSource, [batch, k]) });
-    return { k, source: at.auxSource, sourceRow: k * 4 };
+    return { source: at.auxSource, sourceRow: k * 4 };
   }
 
   async close(): Promise<void> {

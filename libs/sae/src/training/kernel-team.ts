@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import { Worker } from "node:worker_threads";
-import { type Control, controlOf, scorePhase, Signal, stopPhase } from "./control.ts";
+import { type Control, controlOf, deadPhase, scorePhase, Signal, stopPhase } from "./control.ts";
+import { DeadThread } from "./dead-thread.ts";
 import { instantiateKernels, type Kernels } from "./kernels.ts";
 import type { TrainerLayout } from "./layout.ts";
 import { type PhaseName, phaseNames, runPhase, type Share } from "./phases.ts";
@@ -26,15 +27,17 @@ export class KernelTeam {
   readonly args: Float64Array;
   readonly #share: Share;
   readonly #scorer: ScoreThread | undefined;
+  readonly #dead: DeadThread | undefined;
   readonly #control: Control;
   readonly #workers: readonly Worker[];
   readonly #exits: readonly Promise<void>[];
 
-  private constructor(share: Share, scorer: ScoreThread | undefined, control: Control, workers: readonly Worker[], exits: readonly Promise<void>[]) {
+  private constructor(share: Share, scorer: ScoreThread | undefined, dead: DeadThread | undefined, control: Control, workers: readonly Worker[], exits: readonly Promise<void>[]) {
     this.kernels = share.kernels;
     this.args = control.args;
     this.#share = share;
     this.#scorer = scorer;
+    this.#dead = dead;
     this.#control = control;
     this.#workers = workers;
     this.#exits = exits;
@@ -55,7 +58,7 @@ export class KernelTeam {
     const scorer = layout.preselect === undefined ? undefined : await ScoreThread.create(share);
     const exact = await scorer?.isExact();
     if (exact === false) await scorer?.close();
-    return new KernelTeam(share, exact === true ? scorer : undefined, control, workers, exits);
+    return new KernelTeam(share, exact === true ? scorer : undefined, layout.topsDead ? await DeadThread.create(share) : undefined, control, workers, exits);
   }
 
   /** Runs a phase on all threads and returns the sum of their results, added in the order of the threads. */
@@ -77,6 +80,13 @@ export class KernelTeam {
     this.#begin(scorePhase);
     this.#control.results[0] = await this.#scorer!.run();
     return [...this.#finish("score")];
+  }
+
+  /** Encodes the dead latents listed: see DeadThread. */
+  async encodeDead(): Promise<void> {
+    this.#begin(deadPhase);
+    await this.#dead!.run();
+    this.#finish("dead");
   }
 
   #begin(phase: number): void {
@@ -106,5 +116,6 @@ export class KernelTeam {
     Atomics.notify(signals, Signal.sequence);
     await Promise.all(this.#exits);
     await this.#scorer?.close();
+    await this.#dead?.close();
   }
 }

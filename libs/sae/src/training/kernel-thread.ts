@@ -1,5 +1,6 @@
 import { parentPort, workerData } from "node:worker_threads";
-import { controlOf, scorePhase, Signal, stopPhase } from "./control.ts";
+import { controlOf, deadPhase, scorePhase, Signal, stopPhase } from "./control.ts";
+import { DeadThread } from "./dead-thread.ts";
 import type { KernelThreadData } from "./kernel-team.ts";
 import { instantiateKernels } from "./kernels.ts";
 import { phaseNames, runPhase } from "./phases.ts";
@@ -9,6 +10,7 @@ const { module, memory, layout, control, thread } = workerData as KernelThreadDa
 const { signals, args, results } = controlOf(layout.threads, control);
 const share = { kernels: instantiateKernels(module, memory), layout, memory, args, thread };
 const scorer = layout.preselect === undefined ? undefined : await ScoreThread.create(share);
+const dead = layout.topsDead ? await DeadThread.create(share) : undefined;
 let seen = Atomics.load(signals, Signal.sequence);
 parentPort?.postMessage("ready");
 
@@ -20,7 +22,9 @@ for (;;) {
   const phase = signals[Signal.phase]!;
   if (phase === stopPhase) break;
   try {
-    results[thread] = phase === scorePhase ? await scorer!.run() : runPhase(phaseNames[phase - 1]!, share);
+    if (phase === scorePhase) results[thread] = await scorer!.run();
+    else if (phase === deadPhase) results[thread] = await dead!.run();
+    else results[thread] = runPhase(phaseNames[phase - 1]!, share);
   } catch {
     // The team's owner waits for every thread, so a trap must be told, not lost with the thread.
     signals[Signal.failed] = thread;
@@ -28,3 +32,4 @@ for (;;) {
   if (Atomics.sub(signals, Signal.pending, 1) === 1) Atomics.notify(signals, Signal.pending);
 }
 await scorer?.close();
+await dead?.close();

@@ -47,6 +47,8 @@ export interface TrainerLayout {
   readonly whitens: boolean;
   /** Where the largest pre-activations are found by way of 8-bit scores. */
   readonly preselect: PreselectShape | undefined;
+  /** Whether the largest of the dead are found by the threads: see DeadThread. */
+  readonly topsDead: boolean;
   readonly at: Readonly<Record<Region, number>>;
   readonly slots: readonly number[];
   readonly rowLists: readonly number[];
@@ -86,7 +88,9 @@ type Region =
   /* covariance_whitening: [stride], [stride / 4, stride], [stride] */
   | "whitenMean" | "whitenRows" | "whitenSpectrum"
   | PenalisedRegion
-  | PreselectRegion;
+  | PreselectRegion
+  /* Pre-activations of dead latents, in tiles of each thread's rows, and a row of them a thread */
+  | "auxPre" | "auxScratch";
 
 /** Where the first region starts; lower addresses are left to the compiler. */
 const firstByte = 4096;
@@ -133,6 +137,7 @@ function placeRegions(config: ResolvedTrainerConfig, storesGradients: boolean): 
   const penalised = isSelected(config.architecture) ? undefined : penalisedShape(config);
   const tile = tileWidth(batch, h);
   const preselect = preselectShape(config, stride);
+  const topsDead = kAux > 0 && config.architecture !== "abstopk";
   const seedCompat = config.formulation === "seed_compat";
   const whitens = config.normalizeActivations === "covariance_whitening";
   const sizes: Record<Region, number> = {
@@ -151,6 +156,7 @@ function placeRegions(config: ResolvedTrainerConfig, storesGradients: boolean): 
     entries: (entries + batch * kAux) * 16,
     columns: threads * stride, bDecColumns: threads * stride, sums: threads * stride * 2,
     whitenMean: whitens ? stride : 0, whitenRows: whitens ? (stride / 4) * stride : 0, whitenSpectrum: whitens ? stride : 0,
+    auxPre: topsDead ? batch * h * 4 : 0, auxScratch: topsDead ? threads * (h + 4) * 4 : 0,
     ...preselectSizes(preselect, { h, batch, threads, stride }),
     ...penalisedSizes(penalised, { h, batch, threads, stride, tile }),
   };
@@ -164,7 +170,7 @@ function placeRegions(config: ResolvedTrainerConfig, storesGradients: boolean): 
   const slots = Array.from({ length: config.batchSlots }, () => place(batch * rowStride));
   const rowLists = Array.from({ length: config.batchSlots }, () => place(batch * 4));
   const rowStore = { at: place(config.rowStoreBytes), bytes: config.rowStoreBytes };
-  return { d, dOut, transcoder, skips, rowColumns, rowStride, h, k, capacity, signed: config.architecture === "abstopk", widths, outer: at.g + (levels - 1) * rows, batch, kAux, threads, stride, width, tile, penalised, whitens, at, slots, rowLists, rowStore, storesGradients, preselect, bytes: Math.ceil(top / pageBytes) * pageBytes };
+  return { d, dOut, transcoder, skips, rowColumns, rowStride, h, k, capacity, signed: config.architecture === "abstopk", widths, outer: at.g + (levels - 1) * rows, batch, kAux, threads, stride, width, tile, penalised, whitens, at, slots, rowLists, rowStore, storesGradients, preselect, topsDead, bytes: Math.ceil(top / pageBytes) * pageBytes };
 }
 
 /** What training will take, by purpose; bytes. */

@@ -4,9 +4,9 @@ import type { TrainerLayout } from "./layout.ts";
 /** Places of the numbers that change from step to step, in the array that all threads share. */
 export const Arg = {
   slot: 0, target: 1, mode: 2, inputScale: 3, gScale: 4, inverseScale: 5, auxScale: 6, auxK: 7, auxSource: 8, auxSourceRow: 9, hasAux: 10, unitRows: 11,
-  clip: 12, beta1: 13, rest1: 14, beta2: 15, rest2: 16, step: 17, unbias2: 18, epsilon: 19, decay: 20, share: 21, k: 22, bound: 23, ties: 24, high: 25, tileStart: 26, tileEnd: 27, preAct: 28, since: 29, deadRows: 30, denseDecoder: 31, outputScale: 32, scoreUnit: 33,
+  clip: 12, beta1: 13, rest1: 14, beta2: 15, rest2: 16, step: 17, unbias2: 18, epsilon: 19, decay: 20, share: 21, k: 22, bound: 23, ties: 24, high: 25, tileStart: 26, tileEnd: 27, preAct: 28, since: 29, deadRows: 30, denseDecoder: 31, outputScale: 32, scoreUnit: 33, deadCount: 34,
 } as const;
-export const argCount = 34;
+export const argCount = 35;
 
 /** How `prepare` scales rows. */
 export const InputMode = { none: 0, scale: 1, layer_norm: 2, constant_norm_rescale: 3 } as const;

@@ -58,12 +58,21 @@ export function countSilence({ config, memory, team, codes }: StepContext): { re
 }
 
 /** Encodes the dead latents and tells the threads where their values and names are. */
-export async function encodeDead({ team, encoder }: StepContext, numDead: number): Promise<void> {
-  const { k, source, sourceRow } = await encoder.encodeDead(numDead);
-  team.args[Arg.auxK] = k;
-  team.args[Arg.auxSource] = source;
-  team.args[Arg.auxSourceRow] = sourceRow;
-  team.args[Arg.hasAux] = 1;
+export async function encodeDead({ memory, team, encoder }: StepContext, numDead: number): Promise<void> {
+  const { at, kAux, topsDead } = memory.layout;
+  const { args } = team;
+  args[Arg.deadCount] = numDead;
+  args[Arg.auxK] = Math.min(kAux, numDead);
+  args[Arg.hasAux] = 1;
+  if (topsDead && numDead > kAux) {
+    await team.encodeDead();
+    args[Arg.auxSource] = at.auxSource;
+    args[Arg.auxSourceRow] = kAux * 4;
+    return;
+  }
+  const { source, sourceRow } = await encoder.encodeDead(numDead);
+  args[Arg.auxSource] = source;
+  args[Arg.auxSourceRow] = sourceRow;
 }
 
 /** Sorts all entries of the batch, auxiliary ones too, by latent. */
