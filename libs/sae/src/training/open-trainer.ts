@@ -19,7 +19,10 @@ export function requireTrainable(config: ResolvedTrainerConfig, provider: Traini
   requireLoopMemory(config);
 }
 
+/** Batches that wait for one run of the loop, where a configuration names no number: weights cross to the device and back once a run. */
+const loopSlots = 64;
+
 /** Opens the trainer for a provider: HybridTrainer on the CPU, LoopTrainer on CUDA. Throws InputError as their `create` does. */
 export async function openTrainer(config: TrainerConfig, init: TrainerInit = {}, provider: TrainingProvider = "cpu"): Promise<ThreadedTrainer> {
-  return provider === "cpu" ? await HybridTrainer.create(config, init) : await LoopTrainer.create(config, init, provider);
+  return provider === "cpu" ? await HybridTrainer.create(config, init) : await LoopTrainer.create({ ...config, batchSlots: config.batchSlots ?? loopSlots }, init, provider);
 }

@@ -1,4 +1,4 @@
-import { setImmediate } from "node:timers/promises";
+import { setTimeout } from "node:timers/promises";
 import { parentPort, workerData } from "node:worker_threads";
 import { TrainingEngine } from "./engine.ts";
 import { initialise } from "./initialise.ts";
@@ -13,6 +13,9 @@ import { TrainerMemory } from "./trainer-memory.ts";
 const { config, init, backend } = workerData as TrainerThreadData;
 const port = parentPort!;
 const reply = (message: TrainerReply): void => port.postMessage(message);
+
+/** A pause this long ends a group of steps: more than a batch takes to be read and copied, little beside a run on a device. */
+const gatherMs = 20;
 
 async function serve(): Promise<void> {
   const memory = TrainerMemory.allocate(backend.kind === "loop" ? planLoopLayout(config) : planLayout(config), compileKernels());
@@ -32,13 +35,19 @@ async function serve(): Promise<void> {
       for (const _ of slots) reply({ kind: "failed", error: failureOf(error) });
     }
   };
+  /** Waits for steps that come one behind the other, to run them together. */
+  const gather = async (): Promise<void> => {
+    for (let seen = 0; seen < queue.length && queue.length < engine.stepsPerRun && queue.at(-1)!.kind === "step"; ) {
+      seen = queue.length;
+      await setTimeout(gatherMs);
+    }
+  };
   const work = async (): Promise<void> => {
     if (working) return;
     working = true;
-    // Requests that were posted together are seen together.
-    if (engine.stepsPerRun > 1) await setImmediate();
     while (queue.length > 0) {
       if (queue[0]!.kind === "step") {
+        if (engine.stepsPerRun > 1) await gather();
         await runSteps();
         continue;
       }

@@ -10,7 +10,7 @@ import type { TrainEvent } from "./train.ts";
 const METRIC_POINTS = 2000;
 const PROGRESS_MS = 200;
 
-/** Steps with one batch ahead, so that copying and loading run beside computing. */
+/** Steps with as many batches ahead as the trainer has slots, so that copying and loading run beside computing. */
 export class TrainLoop {
   readonly #trainer: TrainerPort;
   readonly #batches: SampledBatches;
@@ -39,17 +39,17 @@ export class TrainLoop {
 
   /** Runs up to step `last`, or to the step under way when the run is stopped or pressed. */
   async runTo(last: number): Promise<void> {
-    let ahead: Promise<TrainerMetrics> | undefined;
+    const running: Promise<TrainerMetrics>[] = [];
     for (let step = this.#trainer.stepsDone; step < last && !this.#context.signal.aborted; step += 1) {
       const batch = await this.#take();
       if (batch === undefined) break;
       const next = this.#trainer.step(batch);
       // A failure surfaces where the step is awaited.
       next.catch(() => undefined);
-      if (ahead !== undefined) this.#finished(await ahead);
-      ahead = next;
+      running.push(next);
+      if (running.length >= this.#trainer.config.batchSlots) this.#finished(await running.shift()!);
     }
-    if (ahead !== undefined) this.#finished(await ahead);
+    for (const next of running) this.#finished(await next);
     this.#tell();
   }
 
