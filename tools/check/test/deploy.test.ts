@@ -50,7 +50,7 @@ function render(overlay: string): readonly Manifest[] {
 
 it("has a Dockerfile for every service, each running that service as a plain user", async () => {
   const files = await readdir(join(root, "deploy", "images"));
-  const images = [...services, "inference-cuda"];
+  const images = [...services, "inference-cuda", "training-cuda"];
   expect(files.toSorted()).toEqual(images.map((image) => `${image}.Dockerfile`).toSorted());
   for (const image of images) {
     const text = await readFile(join(root, "deploy", "images", `${image}.Dockerfile`), "utf8");
@@ -94,10 +94,10 @@ it.skipIf(!kubectl)("puts inference and training, and nothing else, on the GPU n
   }
 });
 
-it.skipIf(!kubectl)("runs inference there on CUDA, with the image that carries it", () => {
-  const [container] = render("gpu").find(({ kind, metadata }) => kind === "StatefulSet" && metadata.name === "inference")?.spec?.template?.spec.containers ?? [];
-  expect(container?.image).toMatch(/^mistral-sae\/inference-cuda:/);
-  expect(container?.env).toContainEqual({ name: "MISTRAL_SAE_INFERENCE_PROVIDER", value: "cuda" });
+it.skipIf(!kubectl).each(["inference", "training"])("runs %s there on CUDA, with the image that carries it", (service) => {
+  const [container] = render("gpu").find(({ kind, metadata }) => kind === "StatefulSet" && metadata.name === service)?.spec?.template?.spec.containers ?? [];
+  expect(container?.image).toBe(`mistral-sae/${service}-cuda:0.1.0`);
+  expect(container?.env).toContainEqual({ name: `MISTRAL_SAE_${service.toUpperCase()}_PROVIDER`, value: "cuda" });
 });
 
 describe.skipIf(!kubectl || !kubeconform)("against the schemas of a Kubernetes release", () => {
