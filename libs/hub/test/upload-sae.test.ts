@@ -20,9 +20,10 @@ describe("an SAE uploaded to a hub", () => {
     for (const [name, bytes] of [["cfg.json", "{}"], ["sae_weights.safetensors", weights], ["sparsity.safetensors", randomBytes(80)], ["trainer_state.pt", "not for the hub"]] as const) await writeFile(join(folder, name), bytes);
   });
   afterEach(async () => {
-    expect(hub.violations).toEqual([]);
+    const { violations } = hub;
     hub.close();
     await rm(folder, { recursive: true });
+    if (violations.length > 0) throw new Error(violations.join("; "));
   });
 
   const settings = (more: Partial<HubSettings> = {}): HubSettings => ({ endpoint: hub.endpoint, token: hub.token, cacheDir: folder, offline: false, ...more });

@@ -46,7 +46,7 @@ function byDefinition(sae: SaeWeights, row: number[]): { acts: number[]; reconst
 /** Matching pursuit by its definition: the feature that points best to the residual, again and again. */
 function pursue({ wDec, config: { dIn, dSae, matchingPursuit } }: SaeWeights, h: readonly number[]): number[] {
   const { residualThreshold, stopOnDuplicateSupport, maxIterations = dIn } = matchingPursuit!;
-  const acts = new Array<number>(dSae).fill(0);
+  const acts = Array.from({ length: dSae }, () => 0);
   let residual = [...h];
   for (let step = 0; step < maxIterations; step++) {
     const products = acts.map((_, f) => residual.reduce((sum, value, i) => sum + value * wDec[f * dIn + i]!, 0));

@@ -47,7 +47,7 @@ async function verify({ output, signal }: CommandContext, folder: string, option
   const sequences = await readSequences(modelDir, { corpus: options.corpus ?? [corpusDir], all: options.all === true, context: options.context, maxTokens: options.tokens, signal });
   const threads = options.threads ?? availableParallelism();
   const engine = await openEngine({ modelDir, precision: "f32", signal, threads });
-  const found = await verifySae(engine, sae, sequences, { hookName: options.hookName, signal, threads }).finally(() => engine.close());
+  const found = await verifySae(engine, sae, sequences, { hookName: options.hookName, signal, threads }).finally(async () => await engine.close());
   const places = [found.own, ...found.others];
   if (!found.accepted) {
     const figures = places.map((place) => `${placeText(place, found.own)} ${place.fvu.toPrecision(4)}`).join(", ");

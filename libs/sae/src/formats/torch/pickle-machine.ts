@@ -207,8 +207,11 @@ export class PickleMachine {
   }
 }
 
+// torch itself allows 64.
+const MOST_DIMENSIONS = 64;
+
 function countsOf(value: PickleValue | undefined): readonly number[] | undefined {
-  return value instanceof PickleTuple && value.items.every((item) => isCount(item)) ? value.items : undefined;
+  return value instanceof PickleTuple && value.items.length <= MOST_DIMENSIONS && value.items.every((item) => isCount(item)) ? value.items : undefined;
 }
 
 function isCount(value: PickleValue | undefined): value is number {

@@ -3,6 +3,9 @@ import type { PickleValue } from "./pickle-values.ts";
 
 const STOP = 0x2e;
 
+// Some 40 opcodes describe a tensor; each may make an object far larger than its byte in the file.
+const MOST_OPCODES = 1 << 18;
+
 const STEPS: ReadonlyMap<number, (machine: PickleMachine) => void> = new Map<number, (machine: PickleMachine) => void>([
   [0x80, (m) => m.skip(1)], // PROTO
   [0x95, (m) => m.skip(8)], // FRAME
@@ -50,7 +53,8 @@ const STEPS: ReadonlyMap<number, (machine: PickleMachine) => void> = new Map<num
  */
 export function readPickle(bytes: Uint8Array, file: string): PickleValue {
   const machine = new PickleMachine(bytes, file);
-  for (;;) {
+  for (let done = 0; ; done++) {
+    if (done === MOST_OPCODES) throw machine.refuse("the pickle is too long for a state dict", `more than ${MOST_OPCODES} opcodes`, `at most ${MOST_OPCODES}`);
     const start = machine.position;
     const opcode = machine.u8();
     if (opcode === STOP) return machine.finish();

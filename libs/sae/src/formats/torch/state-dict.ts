@@ -4,7 +4,8 @@ import { readPickle } from "./pickle.ts";
 import { type PickleValue, StorageRef, TensorRef } from "./pickle-values.ts";
 import { ZipArchive, type ZipEntry } from "./zip.ts";
 
-const LARGEST_PICKLE = 64 << 20;
+// A state dict describes a tensor in some 200 bytes.
+const LARGEST_PICKLE = 4 << 20;
 
 /** A tensor of a state dict. */
 export interface TorchTensor {

@@ -19,7 +19,8 @@ const DIRECTORY_ENTRY = 0x02014b50;
 const LOCAL_ENTRY = 0x04034b50;
 const END_BYTES = 22;
 const LONGEST_COMMENT = 65_535;
-const LARGEST_DIRECTORY = 64 << 20;
+// A state dict has an entry of some 70 bytes for each tensor.
+const LARGEST_DIRECTORY = 1 << 20;
 
 /** An open zip archive, read by range. The caller owns the handle. */
 export class ZipArchive {

@@ -97,6 +97,14 @@ describe("the pickle in it", () => {
     refused(0x4e, 0x51, 0x2e);
   });
 
+  test("is refused when it would make far more than its bytes: endless objects, tensors of endless dimensions", async () => {
+    const many = (opcode: number): Promise<string> => write("many.pt", fileOfPickle(new Uint8Array(3 << 20).fill(opcode)));
+    for (const opcode of [0x7d, 0x5d, 0x29, 0x28, 0x4e]) await expect(many(opcode).then(openStateDict)).rejects.toThrow(/too long for a state dict.*got more than 262144 opcodes/);
+    const shape = Array.from({ length: 65 }, () => 1);
+    await expect(openStateDict(await write("dimensions.pt", torchFile({ a: { ...f32Tensor(Float32Array.of(1), []), shape, stride: shape } })))).rejects.toThrow(/not described as torch does it/);
+    await expect(openStateDict(await write("large.pt", fileOfPickle(new Uint8Array((4 << 20) + 1))))).rejects.toThrow(/too large for a state dict/);
+  });
+
   test("mutated 3000 times is read or refused, and never crashes", () => {
     const good = torchFile({ a: f32Tensor(Float32Array.of(1, 2), [2]), k: i64Tensor([3], []), s: "text", d: { dict: { k: 5 } } });
     const start = Buffer.from(good).indexOf("ae/data.pkl") + "ae/data.pkl".length;
