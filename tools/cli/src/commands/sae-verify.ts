@@ -8,7 +8,7 @@ import { badInput, formatFields, formatNumber, formatTable } from "../output.ts"
 import { userPath } from "../paths.ts";
 import { readSequences } from "../perplexity/text.ts";
 import { type LoadOptions, loadOptionsOf, withLoadOptions } from "../sae/load-options.ts";
-import { placeText, verifySae, type PlaceFit } from "../sae/verify.ts";
+import { placeText, verifySae, type PlaceFit, type Verification } from "../sae/verify.ts";
 
 interface VerifyOptions extends LoadOptions {
   readonly model?: string;
@@ -47,7 +47,12 @@ async function verify({ output, signal }: CommandContext, folder: string, option
   const sequences = await readSequences(modelDir, { corpus: options.corpus ?? [corpusDir], all: options.all === true, context: options.context, maxTokens: options.tokens, signal });
   const threads = options.threads ?? availableParallelism();
   const engine = await openEngine({ modelDir, precision: "f32", signal, threads });
-  const found = await verifySae(engine, sae, sequences, { hookName: options.hookName, signal, threads }).finally(async () => await engine.close());
+  let found: Verification;
+  try {
+    found = await verifySae(engine, sae, sequences, { hookName: options.hookName, signal, threads });
+  } finally {
+    await engine.close();
+  }
   const places = [found.own, ...found.others];
   if (!found.accepted) {
     const figures = places.map((place) => `${placeText(place, found.own)} ${place.fvu.toPrecision(4)}`).join(", ");
