@@ -80,7 +80,7 @@ async function checkFacts(run: TrainingRun, kind: string, over: ConfigInit): Pro
   expect(cfg.metadata).toMatchObject({ training_architecture: over.architecture, hook_name: over.hookName ?? "blocks.2.hook_resid_pre" });
   const details = cfg.metadata["training_architecture_details"];
   if (kind === "jumprelu") {
-    expect(run.config).toMatchObject({ jumpreluBandwidth: 0.05, jumpreluSparsityLossMode: "step", decoderInitNorm: 0.1, mseScale: 192 });
+    expect(run.config).toMatchObject({ jumpreluBandwidth: 0.05, jumpreluSparsityLossMode: "step", decoderInitNorm: 0.3, mseScale: 192 });
     expect(details).toMatchObject({ l0_coefficient: 0.1, l0_warm_up_steps: 20, jumprelu_bandwidth: 0.05 });
   }
   if (kind === "matryoshka_batchtopk") expect(details).toMatchObject({ matryoshka_widths: [32, 128, 256], k: 8 });

@@ -72,7 +72,7 @@ export function addArchitectureOptions(command: Command): Command {
     .option("--jumprelu-tanh-scale <s>", "(default: 4)", decimal({ min: 0 }))
     .option("--jumprelu-ste-to-input", "pass the estimator's gradient to the pre-activations too")
     .option("--pre-act-loss-coefficient <c>", "jumprelu: weight of the loss on pre-activations of dead latents (default: none)", decimal({ min: 0 }))
-    .option("--decoder-init-norm <n>", "standard, gated, jumprelu: norm of decoder rows at the start (default: 0.1)", decimal({ min: 0 }))
+    .option("--decoder-init-norm <n>", "standard, gated, jumprelu: norm of decoder rows at the start (default: 0.3)", decimal({ min: 0 }))
     .option("--resample-every-steps <n>", "steps between resamplings of dead latents, 0 never (default: 0)", integer({ min: 0 }))
     .option("--mse-scale <s>", "factor of the mean squared error (default: 1 / variance of the rows; d_in for standard, gated and jumprelu; seed_compat 1/19.9776)", decimal({ min: 0 }))
     .option("--skip-connection", "transcoders: learn a linear map from input to output too");
