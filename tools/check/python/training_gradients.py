@@ -29,7 +29,7 @@ D, H, ROWS, STEPS = 12, 48, 32, 100
 EPSILON = 1e-5  # Of Adam: entries whose gradient is rounding noise then take no whole steps.
 GRADIENT_TOLERANCE, PARAMETER_TOLERANCE = 1e-5, 1e-4
 
-base = {"dIn": D, "dSae": H, "trainBatchSizeTokens": ROWS, "trainingTokens": ROWS * STEPS, "lr": 1e-3, "adamEpsilon": EPSILON, "gradClipNorm": 1, "normalizeActivations": "none", "bDecInitMethod": "zeros", "threads": 2, "mseScale": D}
+base = {"dIn": D, "dSae": H, "trainBatchSizeTokens": ROWS, "trainingTokens": ROWS * STEPS, "lr": 1e-3, "adamEpsilon": EPSILON, "gradClipNorm": 1, "normalizeActivations": "none", "bDecInitMethod": "zeros", "threads": 2}
 jumprelu = {"architecture": "jumprelu", "jumpreluInitThreshold": 0.1, "jumpreluBandwidth": 0.2, "l0Coefficient": 0.05}
 # sparse: subtracted from the biases, so that few features are active. k_aux 0 keeps ours from AuxK where sae-lens has another.
 cases = {
@@ -49,6 +49,9 @@ cases = {
     "topk-auxk": {"architecture": "topk", "k": 2, "kAux": 6, "auxLossCoefficient": 0.25, "deadFeatureWindowTokens": ROWS, "sparse": 0.6},
     "topk-layer_norm-auxk": {"architecture": "topk", "k": 2, "kAux": H, "auxLossCoefficient": 0.25, "deadFeatureWindowTokens": ROWS, "normalizeActivations": "layer_norm", "sparse": 0.6},
     "batchtopk-auxk": {"architecture": "batchtopk", "k": 2, "kAux": 6, "auxLossCoefficient": 0.25, "deadFeatureWindowTokens": ROWS, "sparse": 0.6},
+    "standard-transcoder": {"architecture": "standard", "l1Coefficient": 0.3, "dOut": 10, "sparse": 1.2},
+    "gated-transcoder": {"architecture": "gated", "l1Coefficient": 0.2, "dOut": 10},
+    "jumprelu-tanh-skip-transcoder": {**jumprelu, "jumpreluSparsityLossMode": "tanh", "jumpreluSteToInput": True, "dOut": 10, "skipConnection": True, "sparse": 1.2},
     "topk-transcoder": {"architecture": "topk", "k": 4, "kAux": 0, "dOut": 10},
     "topk-skip-transcoder-auxk": {"architecture": "topk", "k": 2, "kAux": 6, "auxLossCoefficient": 0.25, "deadFeatureWindowTokens": ROWS, "dOut": 10, "skipConnection": True, "sparse": 0.6},
 }
@@ -103,7 +106,7 @@ class SaeLens:
 
 
 class Documented:
-    """Gao et al. 2024 with AuxK as gao-step.ts states it, of SAEs and of transcoders."""
+    """Gao et al. 2024 with AuxK as gao-step.ts states it, and transcoders of all architectures."""
 
     def __init__(self, case, start):
         self.case = case
@@ -123,13 +126,16 @@ class Documented:
         if case.get("normalizeActivations") == "layer_norm":
             centered = rows - rows.mean(-1, keepdim=True)
             given = wanted = centered / (centered.pow(2).sum(-1, keepdim=True).div(D - 1).sqrt() + 1e-5)
-        pre = (given if "dOut" in case else given - p["b_dec"]) @ p["W_enc"] + p["b_enc"]
+        centered = given if "dOut" in case else given - p["b_dec"]
+        if case["architecture"] in penalised:
+            return self.penalised_loss(given, centered, wanted)
+        pre = centered @ p["W_enc"] + p["b_enc"]
         z = self.select(pre, case["k"])
         made = z @ p["W_dec"] + p["b_dec"]
         if "W_skip" in p:
             made = made + given @ p["W_skip"].T
         error = wanted - made
-        loss = D * error.pow(2).mean()
+        loss = case["mseScale"] * error.pow(2).mean()
         self.since = torch.where((z > 0).any(0), 0, self.since + len(rows))
         dead = self.since >= case.get("deadFeatureWindowTokens", 10_000_000)
         k_aux = min(case["kAux"], int(dead.sum()))
@@ -138,6 +144,26 @@ class Documented:
             estimate = top_k(pre.masked_fill(~dead, -torch.inf), k_aux) @ p["W_dec"]
             loss = loss + case["auxLossCoefficient"] * (estimate - residual).pow(2).mean() / (residual - residual.mean(0)).pow(2).mean()
         return loss
+
+
+    def penalised_loss(self, given, centered, wanted):
+        p, case = self.parameters, self.case
+        norms = p["W_dec"].norm(dim=1)
+        rest = wanted - given @ p["W_skip"].T if "W_skip" in p else wanted
+        squares = lambda code: (code @ p["W_dec"] + p["b_dec"] - rest).pow(2).sum(-1).mean()
+        match case["architecture"]:
+            case "standard":
+                z = (centered @ p["W_enc"] + p["b_enc"]).relu()
+                return squares(z) + case["l1Coefficient"] * (z * norms).sum(-1).mean()
+            case "gated":
+                product = centered @ p["W_enc"]
+                gate = (product + p["b_gate"]).relu()
+                z = (gate > 0) * (product * p["r_mag"].exp() + p["b_mag"]).relu()
+                return squares(z) + squares(gate) + case["l1Coefficient"] * (gate * norms).sum(-1).mean()
+            case "jumprelu":
+                pre = centered @ p["W_enc"] + p["b_enc"]
+                z = jumprelu_sae.JumpReLU.apply(pre, p["threshold"], case["jumpreluBandwidth"], case["jumpreluSteToInput"])
+                return squares(z) + case["l0Coefficient"] * torch.tanh(4 * z * norms).sum(-1).mean()
 
 
 def top_k(pre, k):
@@ -183,7 +209,7 @@ def reference(case, start, x):
 
 
 def is_sae_lens(case):
-    return case["architecture"] in penalised or (case["kAux"] == 0 and "dOut" not in case)
+    return "dOut" not in case and (case["architecture"] in penalised or case["kAux"] == 0)
 
 
 def rows_of(case):
@@ -224,10 +250,10 @@ with tempfile.TemporaryDirectory() as name:
         generator = torch.Generator().manual_seed(number)
         x = rows_of(options)
         start = start_of(options, x, generator)
-        configs[name] = {**base, **{key: value for key, value in options.items() if key != "sparse"}}
+        configs[name] = {**base, "mseScale": options.get("dOut", D), **{key: value for key, value in options.items() if key != "sparse"}}
         save_file({"x": x}, folder / f"{name}.rows.safetensors")
         save_file(start, folder / f"{name}.start.safetensors")
-        wanted[name] = reference(options, start, x)
+        wanted[name] = reference({"mseScale": options.get("dOut", D), **options}, start, x)
     (folder / "cases.json").write_text(json.dumps(configs))
     script = root / "tools/check/src/acceptance/training-gradients.ts"
     subprocess.run([str(root / "node_modules/.bin/node"), str(script), str(folder)], check=True)

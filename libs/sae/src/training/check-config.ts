@@ -1,5 +1,5 @@
 import { InputError } from "@mistral-sae/tensor";
-import { architectureFacts, type ArchitectureOption, isSelected, optionsOf, type TrainedArchitecture, TRAINED_ARCHITECTURES } from "./architecture.ts";
+import { architectureFacts, type ArchitectureOption, optionsOf, type TrainedArchitecture, TRAINED_ARCHITECTURES } from "./architecture.ts";
 import type { ResolvedTrainerConfig, TrainerConfig } from "./config.ts";
 
 /** More threads than this gain nothing: the dense part belongs to onnxruntime. */
@@ -22,7 +22,7 @@ export function checkOptions(architecture: TrainedArchitecture, given: TrainerCo
 /** Refuses what is not trained yet. */
 function requireBuilt(config: ResolvedTrainerConfig): void {
   const later: readonly (readonly [string, unknown, unknown])[] = [
-    ["dOut", config.transcoder && !isSelected(config.architecture), false],
+    ["skipConnection", config.skipConnection && config.architecture === "gated", false],
     ["resampleEverySteps", config.transcoder && config.resampleEverySteps > 0, false],
   ];
   for (const [field, got, wanted] of later) if (got !== wanted) throw new InputError(`${field}: this is not trained yet`, { field, got: String(got), wanted: String(wanted) });

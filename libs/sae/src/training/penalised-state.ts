@@ -1,7 +1,7 @@
 import type { ResolvedTrainerConfig } from "./config.ts";
 import type { OptimisedVector } from "./optimise.ts";
 import type { Random } from "./random.ts";
-import type { MatrixRegion, TrainerMemory } from "./trainer-memory.ts";
+import type { TrainerMemory } from "./trainer-memory.ts";
 
 /** Regions of the vectors of one number a latent: themselves, their gradients, and the optimiser's two arrays. */
 export type LatentRegion = "latent" | "gLatent" | "mLatent" | "vLatent";
@@ -30,15 +30,20 @@ export function encoderBiasName({ architecture }: Pick<ResolvedTrainerConfig, "a
 }
 
 /**
- * Decoder rows of directions that are uniform in the cube, of norm decoderInitNorm, and the encoder's rows the same (SAELens); thresholds at
- * jumpreluInitThreshold, every other number 0.
+ * Decoder rows of directions that are uniform in the cube, of norm decoderInitNorm, and the encoder's rows the same (SAELens), but for a
+ * transcoder, whose outputs lie in another space; thresholds at jumpreluInitThreshold, every other number 0.
  */
 export function initialisePenalised(memory: TrainerMemory, config: ResolvedTrainerConfig, random: Random, center: Float64Array | undefined): void {
-  const { d, h } = memory.layout;
-  for (let f = 0; f < h; f++) {
-    const row = Float64Array.from({ length: d }, () => random.uniform(-1, 1));
+  const { d, dOut, h, transcoder } = memory.layout;
+  const direction = (width: number): Float64Array => {
+    const row = Float64Array.from({ length: width }, () => random.uniform(-1, 1));
     const scale = config.decoderInitNorm / Math.hypot(...row);
-    for (const region of ["wEnc", "wDec"] as const satisfies readonly MatrixRegion[]) memory.row(region, f).set(row.map((value) => value * scale));
+    return row.map((value) => value * scale);
+  };
+  for (let f = 0; f < h; f++) {
+    const encoder = direction(d);
+    memory.row("wEnc", f).set(encoder);
+    memory.row("wDec", f).set(transcoder ? direction(dOut) : encoder);
   }
   if (config.architecture === "jumprelu") latentVector(memory, "threshold").fill(config.jumpreluInitThreshold);
   if (center !== undefined) memory.vector("bDec").set(center);

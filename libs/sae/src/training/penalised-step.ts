@@ -11,7 +11,7 @@ const Penalty = { l1: 0, lp: 1, step: 2, tanh: 3 } as const;
 
 /**
  * Loss and gradients of standard, gated and jumprelu SAEs as SAELens trains them, in the space of the normalised rows x:
- * S·mean((x̂ - x)²), with S = d_in the sum over columns, plus the mean over rows of the sparsity loss, which decoder norms n_f weigh:
+ * S·mean((x̂ - x)²), with S = d_out the sum over columns, plus the mean over rows of the sparsity loss, which decoder norms n_f weigh:
  * standard λ·(Σ (z_f·n_f)^p)^(1/p); jumprelu λ·Σ [pre_f > θ_f] or λ·Σ tanh(s·z_f·n_f); gated λ·Σ relu(gate_f)·n_f and, as
  * auxiliary loss, the error of the reconstruction by relu(gate), of which nothing is detached.
  * Pre-activation loss of jumprelu (Conerly et al. 2025): c·Σ relu(θ_f - pre_f)·n_f over dead latents, this batch counted.
@@ -34,11 +34,11 @@ export class PenalisedStep implements GradientStep {
 
   async gradients(): Promise<Gradients> {
     const { config, memory, team } = this.#parts;
-    const { at, batch, d, h, threads, penalised } = memory.layout;
+    const { at, batch, dOut, h, threads, penalised } = memory.layout;
     const { gated, mostListed } = penalised!;
     const { args, kernels } = team;
     const weight = sparsityCoefficient(config, memory.step) / batch;
-    const scale = memory.mseScale / (batch * d);
+    const scale = memory.mseScale / (batch * dOut);
     this.#writeNumbers(weight);
     args[Arg.gScale] = 2 * scale;
     await this.#products.encode();
