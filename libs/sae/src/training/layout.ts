@@ -39,6 +39,8 @@ export interface TrainerLayout {
   readonly stride: number;
   /** Bytes of a row that decoding works on: d_out columns, rounded up to 16 bytes. */
   readonly width: number;
+  /** Whether all pre-activations are kept, in `pre`. */
+  readonly dense: boolean;
   /** Latents of a tile of `pre`: see DenseEncoder. */
   readonly tile: number;
   /** Of architectures that a sparsity loss keeps sparse. */
@@ -170,7 +172,7 @@ function placeRegions(config: ResolvedTrainerConfig, storesGradients: boolean): 
   const slots = Array.from({ length: config.batchSlots }, () => place(batch * rowStride));
   const rowLists = Array.from({ length: config.batchSlots }, () => place(batch * 4));
   const rowStore = { at: place(config.rowStoreBytes), bytes: config.rowStoreBytes };
-  return { d, dOut, transcoder, skips, rowColumns, rowStride, h, k, capacity, signed: config.architecture === "abstopk", widths, outer: at.g + (levels - 1) * rows, batch, kAux, threads, stride, width, tile, penalised, whitens, at, slots, rowLists, rowStore, storesGradients, preselect, topsDead, bytes: Math.ceil(top / pageBytes) * pageBytes };
+  return { d, dOut, transcoder, skips, rowColumns, rowStride, h, k, capacity, signed: config.architecture === "abstopk", widths, outer: at.g + (levels - 1) * rows, batch, kAux, threads, stride, width, dense, tile, penalised, whitens, at, slots, rowLists, rowStore, storesGradients, preselect, topsDead, bytes: Math.ceil(top / pageBytes) * pageBytes };
 }
 
 /** What training will take, by purpose; bytes. */
@@ -199,7 +201,9 @@ function budgetOf(layout: TrainerLayout): MemoryBudget {
   const { h, stride, bytes, batch, kAux } = layout;
   const parameters = (layout.storesGradients ? 8 : 6) * h * stride;
   const chunk = chunkRows(batch) * h * 4;
-  const encoder = chunk * 2 + (kAux > 0 ? chunk + h * stride : 0) + batch * (layout.k + kAux) * 24;
+  // Copies of what a DenseEncoder writes are garbage of a step.
+  const copies = layout.dense ? batch * h * 4 : 0;
+  const encoder = (layout.dense ? 0 : chunk * 2) + copies + (kAux > 0 ? chunk + h * stride : 0) + batch * (layout.k + kAux) * 24;
   return { parameters, batches: bytes - parameters - layout.rowStore.bytes, rowStore: layout.rowStore.bytes, encoder, total: bytes + encoder };
 }
 

@@ -49,7 +49,7 @@ export function silenceRule({ deadSteps, deadFeatureWindowTokens, trainBatchSize
 
 /** Counts which latents fired and how long the others have been silent. Lists the dead; returns their number and that of the entries. */
 export function countSilence({ config, memory, team, codes }: StepContext): { readonly entries: number; readonly numDead: number } {
-  const { at, h, batch } = memory.layout;
+  const { at, h } = memory.layout;
   new Uint8Array(memory.buffer, at.counts, h * 4).fill(0);
   const entries = codes.count();
   const { whenFired, increment, threshold } = silenceRule(config);

@@ -79,7 +79,7 @@ describe("100 steps against the formulas in f64:", () => {
       expect(got.numDead, `dead latents at step ${got.step}`).toBe(wanted.numDead);
       for (const name of ["mseLoss", "auxLoss", "l0", "fvu", "gradNorm"] as const) expect(got[name], `${name} at step ${got.step}`).toBeCloseTo(wanted[name], 4);
       expect(got.loss, `loss at step ${got.step}`).toBeCloseTo(wanted.mseLoss + wanted.innerLoss + wanted.auxLoss, 4);
-      if (got.topkThreshold !== undefined) expect(got.topkThreshold, `threshold at step ${got.step}`).toBeCloseTo(threshold, 5);
+      expect(got.topkThreshold ?? threshold, `threshold at step ${got.step}`).toBeCloseTo(threshold, 5);
       if (wanted.auxLoss > 0) seen.aux = true;
       if (wanted.clipped) seen.clipped = true;
     }
@@ -87,8 +87,9 @@ describe("100 steps against the formulas in f64:", () => {
     for (const name of ["wEnc", "bEnc", "wDec", "bDec"] as const) {
       expect(largestDifference(weights[name], Float32Array.from(reference.parameters[name])), name).toBeLessThan(1e-4);
     }
-    if (weights.wSkip !== undefined) expect(largestDifference(weights.wSkip, Float32Array.from(reference.parameters.wSkip)), "wSkip").toBeLessThan(1e-4);
-    if (weights.config.architecture === "jumprelu") expect(weights.threshold).toBeCloseTo(threshold, 5);
+    expect(largestDifference(weights.wSkip ?? new Float32Array(0), Float32Array.from(reference.parameters.wSkip)), "wSkip").toBeLessThan(1e-4);
+    expect(weights.threshold).toBeCloseTo(weights.config.architecture === "jumprelu" ? threshold : 0, 5);
+    expect(weights.config.architecture === "jumprelu").toBe(options.selection === "batchtopk");
     expect(seen).toEqual({ aux: auxK, clipped });
   });
 });
