@@ -19,8 +19,11 @@ export function streamGradients(part: Part, first: number, end: number): number 
 /** Runs `step` on the thread's latents [f0, f1), given where the matrices of their gradients start: at once, or a latent at a time. */
 export function updateLatents(part: Part, step: (gEnc: number, gDec: number, f0: number, f1: number) => void): number {
   const { f0, f1, layout: { at, stride, storesGradients } } = part;
-  if (storesGradients) step(at.gEnc, at.gDec, f0, f1);
-  for (let f = f0; !storesGradients && f < f1; f++) {
+  if (storesGradients) {
+    step(at.gEnc, at.gDec, f0, f1);
+    return 0;
+  }
+  for (let f = f0; f < f1; f++) {
     latentGradient(part, f, scratch(part) + 2 * stride);
     step(rowOrigin(part, f, 0), rowOrigin(part, f, 1), f, f + 1);
   }
