@@ -9,7 +9,7 @@ import { SaeService, SaeState } from "@mistral-sae/contracts/mistral_sae/sae/v1/
 import { SteeringService } from "@mistral-sae/contracts/mistral_sae/steering/v1/steering";
 import { SaeProbingSchema } from "@mistral-sae/contracts/mistral_sae/training/v1/probe";
 import { SweepState } from "@mistral-sae/contracts/mistral_sae/training/v1/sweep";
-import { HarvestedActivationsSchema, TrainingRunState, TrainingService } from "@mistral-sae/contracts/mistral_sae/training/v1/training";
+import { ActivationSetSchema, HarvestedActivationsSchema, TrainingRunState, TrainingService } from "@mistral-sae/contracts/mistral_sae/training/v1/training";
 import { implement, invalidArgument, notFound, startServer, unavailable, type RunningServer } from "@mistral-sae/rpc";
 
 export const SAE = "models/demo-model/saes/demo";
@@ -142,6 +142,16 @@ function training(asked: Asked) {
       const absorption = { meanAbsorptionFraction: 0.25, meanFullAbsorption: 0.5, meanSplitFeatures: 2, letters: [{ letter: "s", nTokens: 419n, absorptionFraction: 0.25, fullAbsorption: 0.5, splitFeatures: [635, 2022], absorbingFeatures: [1618] }] };
       const probing = create(SaeProbingSchema, { tasks: [task], meanAccuracyByK: { 1: 0.55, 5: 0.62 }, meanResidualAccuracy: 0.84, nTokens: 200_000n, absorption });
       return { operation: operation("probe", OperationState.SUCCEEDED, 1000, { case: "response", value: anyPack(SaeProbingSchema, probing) }) };
+    },
+    importActivations: async (request) => {
+      asked.harvest.push(request);
+      const set = { name: "activationSets/rows", hookName: request.hookName, width: 24, tokens: 20_000n, shards: 3, sizeBytes: 2_080_000n, uri: "/data/rows" };
+      return { operation: operation("import", OperationState.SUCCEEDED, 1000, { case: "response", value: anyPack(ActivationSetSchema, create(ActivationSetSchema, set)) }) };
+    },
+    listActivationSets: async () => ({ activationSets: [{ name: "activationSets/rows", hookName: "blocks.1.hook_resid_pre", width: 24, tokens: 20_000n, shards: 3, sizeBytes: 2_080_000n }], totalBytes: 2_080_000n }),
+    deleteActivationSet: async ({ name }) => {
+      if (name !== "activationSets/rows") throw notFound(name);
+      return {};
     },
     harvestActivations: async (request) => {
       asked.harvest.push(request);
