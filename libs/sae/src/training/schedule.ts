@@ -4,7 +4,9 @@ type Schedule = Pick<ResolvedTrainerConfig, "lr" | "lrScheduler" | "lrWarmUpStep
 
 /**
  * Learning rate of a step, 0 for the first. It rises linearly over the warm-up, stays at `lr`, and falls to zero over the
- * decay; the step after the last would have zero.
+ * decay; the step after the last would have zero. Warm-up, `constant` and its decay are SAELens' to the step. Its `cosineannealing` without
+ * decay steps is `cosine` when its lr_end is 0; with decay steps it first falls along the cosine to lr_end (a tenth of lr), then linearly
+ * to zero, where ours stays at lr until the decay. `linear` is the usual linear schedule with warm-up, which SAELens lacks.
  */
 export function learningRate(step: number, schedule: Schedule): number {
   const { lr, lrScheduler, lrWarmUpSteps, totalSteps } = schedule;

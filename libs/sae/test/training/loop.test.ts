@@ -68,8 +68,8 @@ describe("LoopTrainer", () => {
     const bad = batch(2).slice();
     bad[77] = Number.NaN;
     const results = [];
-    for (const create of [HybridTrainer.create, async (...given: Parameters<typeof HybridTrainer.create>) => await LoopTrainer.create(...given, "cpu")]) {
-      await using trainer = await create(config, { sample: data });
+    for (const loop of [false, true]) {
+      await using trainer = await (loop ? LoopTrainer.create(config, { sample: data }, "cpu") : HybridTrainer.create(config, { sample: data }));
       const outcome = await Promise.allSettled([trainer.step(batch(0)), trainer.step(batch(1)), trainer.step(bad), trainer.step(batch(2))]);
       expect(outcome.map(({ status }) => status)).toEqual(["fulfilled", "fulfilled", "rejected", "fulfilled"]);
       expect(outcome[2]).toMatchObject({ reason: { step: 3, tensor: "the batch" } });

@@ -20,6 +20,9 @@ describe("the learning rate", () => {
     expect([4, 8, 11].map((step) => learningRate(step, linear))).toEqual([1, 0.5, 0.125]);
     expect(learningRate(8, { ...linear, lrScheduler: "cosine" })).toBeCloseTo(0.5, 12);
     expect(learningRate(6, { ...linear, lrScheduler: "cosine" })).toBeCloseTo((1 + Math.SQRT1_2) / 2, 12);
+    // What SAELens' cosineannealing to zero printed for eight steps.
+    const whole = { lr: 1, lrScheduler: "cosine", lrWarmUpSteps: 0, lrDecaySteps: 0, totalSteps: 8 } as const;
+    expect(Array.from({ length: 9 }, (_, step) => Number(learningRate(step, whole).toFixed(6)))).toEqual([1, 0.96194, 0.853553, 0.691342, 0.5, 0.308658, 0.146447, 0.03806, 0]);
   });
 });
 

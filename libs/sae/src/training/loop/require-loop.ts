@@ -7,7 +7,7 @@ const largestTensor = 2 ** 31;
 /** Refuses what the loop cannot train. Throws InputError naming the option. */
 export function requireLoop(config: ResolvedTrainerConfig): void {
   const { architecture, transcoder, kStart, k, resampleEverySteps, optimizer, trainBatchSizeTokens: batch, dSae, dIn } = config;
-  const needs: readonly (readonly [string, unknown, unknown])[] = [
+  const needs: readonly (readonly [string, string | number | undefined, string | number | undefined])[] = [
     ["architecture", architecture, "topk"],
     ["dOut", transcoder ? config.dOut : undefined, undefined],
     ["kStart", kStart, k],
@@ -15,7 +15,7 @@ export function requireLoop(config: ResolvedTrainerConfig): void {
     ["optimizer", optimizer, "adam"],
   ];
   for (const [field, got, wanted] of needs) {
-    if (got !== wanted) throw new InputError("the trainer in one graph does not do this; train it with the provider cpu", { field, got: String(got), wanted: String(wanted ?? "nothing") });
+    if (got !== wanted) throw new InputError("the trainer in one graph does not do this; train it with the provider cpu", { field, got: got ?? "nothing", wanted: wanted === undefined ? "nothing" : wanted });
   }
   const largest = Math.max(batch, dIn + 4) * Math.max(dSae, dIn + 4);
   if (largest >= largestTensor) throw new InputError("a value of the trainer in one graph would have too many elements", { field: "trainBatchSizeTokens", got: `${largest} elements`, wanted: `fewer than ${largestTensor}` });
