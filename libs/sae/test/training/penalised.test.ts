@@ -25,7 +25,7 @@ const cases: readonly Case[] = [
   { name: "gated with many active features", config: { architecture: "gated", l1Coefficient: 0.2 } },
   { name: "gated with few, clipped", config: { architecture: "gated", l1Coefficient: 0.2, gradClipNorm: 1 }, sparse: 1.2 },
   { name: "jumprelu, step, many active features", config: { architecture: "jumprelu", l0Coefficient: 0.02, jumpreluBandwidth: 0.2, jumpreluInitThreshold: 0.1 } },
-  { name: "jumprelu, step, few, to the input too, with warm-up", config: { architecture: "jumprelu", l0Coefficient: 0.02, l0WarmUpSteps: 5, jumpreluBandwidth: 0.2, jumpreluInitThreshold: 0.1, jumpreluSteToInput: true }, sparse: 1 },
+  { name: "jumprelu, step, few, to the input too, with warm-up", config: { architecture: "jumprelu", l0Coefficient: 0.02, l0WarmUpSteps: 5, jumpreluBandwidth: 0.2, jumpreluInitThreshold: 0.1, jumpreluSteToInput: true }, sparse: 1.6 },
   { name: "jumprelu, tanh, few, with dead latents pulled up, shapes that no vector divides", config: { architecture: "jumprelu", jumpreluSparsityLossMode: "tanh", l0Coefficient: 0.05, jumpreluBandwidth: 0.3, jumpreluInitThreshold: 0.2, jumpreluSteToInput: true, preActLossCoefficient: 0.01, deadFeatureWindowTokens: 2 * rows }, sparse: 1.2, shape: [27, 93] },
   { name: "jumprelu, tanh, many active features, with dead latents pulled up", config: { architecture: "jumprelu", jumpreluSparsityLossMode: "tanh", l0Coefficient: 0.05, preActLossCoefficient: 0.01, deadFeatureWindowTokens: rows }, sparse: 0.2 },
 ];
@@ -44,7 +44,7 @@ describe("penalised architectures against their formulas in f64", () => {
   it.each(cases)("$name", async ({ config, sparse = 0, shape: [d, h] = [24, 96] }) => {
     const data = mixtureRows(rows * steps, d, 5);
     // A larger ε keeps elements whose gradient is rounding noise from taking whole steps of Adam.
-    const full: TrainerConfig = { threads: 2, lr: 2e-3, adamEpsilon: 1e-5, seed: 3, gradClipNorm: 0, decoderInitNorm: 0.4, normalizeActivations: "none", ...config, dIn: d, dSae: h, trainBatchSizeTokens: rows, trainingTokens: rows * steps };
+    const full: TrainerConfig = { threads: 2, lr: 2e-3, adamEpsilon: 1e-5, seed: 3, gradClipNorm: 0, decoderInitNorm: 0.4, bDecInitMethod: "mean", normalizeActivations: "none", ...config, dIn: d, dSae: h, trainBatchSizeTokens: rows, trainingTokens: rows * steps };
     const start = await (async () => {
       await using first = await HybridTrainer.create(full, { sample: data });
       return withBias(await first.weights(), sparse);
