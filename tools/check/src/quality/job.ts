@@ -20,10 +20,10 @@ export const contests: readonly Contest[] = [
   { architecture: "abstopk", options: { k }, saelens: { k } },
   { architecture: "batchtopk", options: { k }, saelens: { k } },
   { architecture: "matryoshka_batchtopk", options: { k, matryoshkaWidths: [96, 384, 1536] }, saelens: { k, matryoshka_widths: [96, 384, 1536] } },
-  { architecture: "standard", options: { l1Coefficient: 5, l1WarmUpSteps: 100 }, saelens: { l1_coefficient: 5, l1_warm_up_steps: 100 }, sparsity: { option: "l1Coefficient", factors: [0.9, 1, 1.1] } },
-  { architecture: "gated", options: { l1Coefficient: 5, l1WarmUpSteps: 100 }, saelens: { l1_coefficient: 5, l1_warm_up_steps: 100 }, sparsity: { option: "l1Coefficient", factors: [0.9, 1, 1.1] } },
+  { architecture: "standard", options: { l1Coefficient: 5, l1WarmUpSteps: 100 }, saelens: { l1_coefficient: 5, l1_warm_up_steps: 100 }, sparsity: { option: "l1Coefficient", factors: [0.7, 0.8, 0.9, 1] } },
+  { architecture: "gated", options: { l1Coefficient: 5, l1WarmUpSteps: 100 }, saelens: { l1_coefficient: 5, l1_warm_up_steps: 100 }, sparsity: { option: "l1Coefficient", factors: [0.7, 0.8, 0.9, 1] } },
   // Thresholds move by the learning rate alone: with less they stay where they are for so few steps.
-  { architecture: "jumprelu", options: { l0Coefficient: 1, l0WarmUpSteps: 100, lr: 3e-3 }, saelens: { l0_coefficient: 1, l0_warm_up_steps: 100 }, sparsity: { option: "l0Coefficient", factors: [0.7, 1, 1.4] } },
+  { architecture: "jumprelu", options: { l0Coefficient: 1, l0WarmUpSteps: 100, lr: 3e-3 }, saelens: { l0_coefficient: 1, l0_warm_up_steps: 100 }, sparsity: { option: "l0Coefficient", factors: [0.5, 0.7, 0.85, 1] } },
 ];
 
 /** A training of SAELens, as quality_saelens.py reads it. */
