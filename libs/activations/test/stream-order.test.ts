@@ -65,7 +65,7 @@ describe("StreamOrder", () => {
 });
 
 /** A set whose shards appear when asked, row r of the set holding r. */
-async function streamed(name: string, inOrder: boolean, totalRows: number): Promise<{ readonly set: ShardSet; readonly flow: StreamFlow; readonly rows: StreamedRows; write(index: number): Promise<void> }> {
+async function streamed(name: string, inOrder: boolean, totalRows: number): Promise<{ readonly set: ShardSet; readonly flow: StreamFlow; readonly rows: StreamedRows; readonly write: (index: number) => Promise<void> }> {
   const set = await ShardSet.open({ kind: "fs", root }, { ...source, corpus: name });
   const flow = new StreamFlow();
   const write = async (index: number): Promise<void> => {

@@ -113,7 +113,7 @@ export class Scheduler {
 
   /** Starts what the queue holds, in its order, as far as slots are free; what takes none starts at once. */
   #fillSlots(): void {
-    for (const queued of [...this.#queue]) {
+    for (const queued of this.#queue.slice()) {
       if (this.#closing) return;
       if (queued.takesSlot && this.#slotsTaken() >= this.#options.slots) continue;
       this.#queue.splice(this.#queue.indexOf(queued), 1);

@@ -43,7 +43,7 @@ describe.each([
     log = JSON.parse(await readFile(fixture("seed_training_parity/log.json"), "utf8")) as Log;
     await using data = await openSafetensors(fixture("seed_training_parity/data.safetensors"));
     x = await data.readF32("x");
-    const create = kind === "HybridTrainer" ? HybridTrainer.create : async (config: TrainerConfig, init: TrainerInit) => await LoopTrainer.create(config, init, "cpu");
+    const create = kind === "HybridTrainer" ? async (config: TrainerConfig, init: TrainerInit) => await HybridTrainer.create(config, init) : async (config: TrainerConfig, init: TrainerInit) => await LoopTrainer.create(config, init, "cpu");
     trainer = await create(
       { dIn: d, dSae: h, k, formulation: "seed_compat", trainBatchSizeTokens: rows, trainingTokens: 100 * rows, lr: log.config.lr, deadFeatureWindowTokens: log.config.dead_steps * 256, threads },
       { weights: await parametersAfter(0) },

@@ -54,12 +54,11 @@ describe.each(["state.safetensors", "manifest.json"])("%s of the newest checkpoi
       const torn = join(folder, "step-00000002");
       await tear(join(torn, name), at, whole.length);
       // A page that was all zero before is no damage.
-      if (!whole.equals(await readFile(join(torn, name)))) {
-        const found = await restoreNewestCheckpoint(folder, trainer);
-        expect(found, `${name} torn at ${at}`).toMatchObject({ step: older.step, damaged: [torn] });
-        await expect(restoreCheckpoint(torn, trainer), `${name} torn at ${at}`).rejects.toThrow(/damaged|not a manifest/);
-        expect(trainer.stepsDone).toBe(older.step);
-      }
+      const damaged = !whole.equals(await readFile(join(torn, name)));
+      const found = await restoreNewestCheckpoint(folder, trainer);
+      expect(found, `${name} torn at ${at}`).toMatchObject(damaged ? { step: older.step, damaged: [torn] } : { step: newer.step, damaged: [] });
+      const itself = await restoreCheckpoint(torn, trainer).then(({ step }) => String(step), String);
+      expect(itself, `${name} torn at ${at}`).toMatch(damaged ? /damaged|not a manifest/ : /^2$/);
       await rm(folder, { recursive: true });
     }
   });
