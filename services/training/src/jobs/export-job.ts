@@ -12,7 +12,7 @@ import type { JobDependencies } from "./train-job.ts";
 export const EXPORT_KIND = "export-checkpoint";
 
 /** Writes a checkpoint of a run as an SAELens folder. */
-export function exportJob({ store, folder }: JobDependencies): Job {
+export function exportJob({ store, folder, provider }: JobDependencies): Job {
   return defineJob({
     kind: EXPORT_KIND,
     input: ExportCheckpointRequestSchema,
@@ -24,6 +24,7 @@ export function exportJob({ store, folder }: JobDependencies): Job {
       if (run === undefined) throw notFound(ctx.input.name);
       const task: ExportTask = {
         config: trainerOptions(run.config, run.model),
+        provider,
         checkpoint: join(folder.checkpoints(id), checkpoint),
         saeFolder: folder.exportedSae(id, checkpoint),
         metadata: metadataOf(run),

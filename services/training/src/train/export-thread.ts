@@ -1,11 +1,13 @@
 import { workerData } from "node:worker_threads";
-import { HybridTrainer, restoreCheckpoint, type TrainerConfig } from "@mistral-sae/sae";
+import { openTrainer, restoreCheckpoint, type TrainerConfig, type TrainingProvider } from "@mistral-sae/sae";
 import { serveStage } from "../threads/stage-thread.ts";
 import { writeTrained } from "./write-trained.ts";
 
 /** What the exporting thread is told. */
 export interface ExportTask {
   readonly config: TrainerConfig;
+  /** The trainer that wrote the checkpoint: another one may not hold so large an SAE. */
+  readonly provider: TrainingProvider;
   /** Folder of the checkpoint. */
   readonly checkpoint: string;
   readonly saeFolder: string;
@@ -17,8 +19,8 @@ export interface ExportedWeights {
 }
 
 await serveStage<ExportedWeights>(async () => {
-  const { config, checkpoint, saeFolder, metadata } = workerData as ExportTask;
-  await using trainer = await HybridTrainer.create({ ...config, threads: 1 }, { restored: true });
+  const { config, provider, checkpoint, saeFolder, metadata } = workerData as ExportTask;
+  await using trainer = await openTrainer({ ...config, threads: 1 }, { restored: true }, provider);
   await restoreCheckpoint(checkpoint, trainer);
   return await writeTrained(saeFolder, await trainer.weights(metadata));
 });

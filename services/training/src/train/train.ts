@@ -61,7 +61,7 @@ export async function train(plan: TrainPlan, context: StageContext<TrainEvent>):
   const { trainBatchSizeTokens: batchRows = 1024, trainingTokens, seed = 0 } = plan.config;
   const steps = Math.floor(trainingTokens / batchRows);
   const stream = { batchRows, seed: BigInt(seed), bufferRows: plan.bufferRows };
-  const { trainer, batches, watch, retention } = (await resumed(plan, stream)) ?? (await begun(plan, stream, sampleRows(plan, steps * batchRows, batchRows), context.signal));
+  const { trainer, batches, watch, retention } = (await resumed(plan, stream, context)) ?? (await begun(plan, stream, sampleRows(plan, steps * batchRows, batchRows), context.signal));
   await using _trainer = trainer;
   await using _batches = batches;
   let saved = trainer.stepsDone;
@@ -129,14 +129,16 @@ async function begun(plan: TrainPlan, stream: StreamOptions, sampled: number, si
 }
 
 /** From the newest whole checkpoint. @returns Undefined when there is none. */
-async function resumed(plan: TrainPlan, stream: StreamOptions): Promise<Started | undefined> {
+async function resumed(plan: TrainPlan, stream: StreamOptions, context: StageContext<TrainEvent>): Promise<Started | undefined> {
   if ((await listCheckpoints(plan.checkpoints)).length === 0) return undefined;
   const trainer = await openTrainer(plan.config, { restored: true }, plan.provider);
   const found = await restoreNewestCheckpoint(plan.checkpoints, trainer);
   if (found === undefined) {
+    context.warn("no checkpoint of the run is whole: it begins again");
     await trainer.close();
     return undefined;
   }
+  for (const folder of found.damaged) context.warn(`the checkpoint ${basename(folder)} is damaged: the run goes on from step ${found.step}`);
   const { cursor, floor = 0, watch } = found.extra as CheckpointExtra;
   const retention = ShardRetention.of(plan.rows, floor);
   return { trainer, batches: new SampledBatches(new BatchStream(plan.rows, { ...stream, startRow: cursor.rowsServed })), watch, retention };

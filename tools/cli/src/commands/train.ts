@@ -16,7 +16,7 @@ Examples:
   mistral-sae train --activations rows.safetensors --formulation seed_compat --init-from ./start --no-shuffle --batch-tokens 128 --steps 100 --out ./my-sae`;
 
 const LOCAL_ONLY = ["out", "epochs", "deadSteps", "modelName"] as const satisfies readonly (keyof TrainOptions)[];
-const REMOTE_ONLY = ["model", "corpus", "hookNameOut", "skipConnection", "streamActivations", "activationDiskBytes", "contextSize", "activationDtype", "checkpointEvery", "evalCorpus", "evalTokens", "runId", "requestId", "detach", "validateOnly"] as const satisfies readonly (keyof TrainOptions)[];
+const REMOTE_ONLY = ["model", "corpus", "activationSet", "activationSetOut", "hookNameOut", "skipConnection", "streamActivations", "activationDiskBytes", "contextSize", "activationDtype", "checkpointEvery", "evalCorpus", "evalTokens", "runId", "requestId", "detach", "validateOnly"] as const satisfies readonly (keyof TrainOptions)[];
 
 /** `train`: on rows from files in this process, or on text by the training service. */
 export function registerTrainCommands(program: Command): void {

@@ -4,7 +4,7 @@ import { BDecInitSchema, FormulationSchema, LrSchedulerSchema, OptimizerSchema, 
 import { enumValue } from "../enums.ts";
 import { badInput } from "../output.ts";
 import { corpusUri, userPath } from "../paths.ts";
-import { modelName } from "../resources.ts";
+import { modelName, resourceName } from "../resources.ts";
 import { architectureFacts } from "@mistral-sae/sae";
 import { architectureOptions } from "./architecture-options.ts";
 import type { TrainOptions } from "./train-options.ts";
@@ -18,7 +18,10 @@ export function remoteConfig(options: TrainOptions, varied: readonly string[] = 
     if (value === undefined) throw badInput(`training on text needs ${what}`, { field, wanted: what, hint: "to train on rows from a file, give --activations" });
     return value;
   };
-  if (options.corpus === undefined && !varied.includes("corpus")) throw badInput("nothing to train on", { field: "--corpus", wanted: "text (--corpus), or rows from files (--activations)" });
+  const ready = options.activationSet !== undefined;
+  if (options.corpus === undefined && !ready && !varied.includes("corpus")) {
+    throw badInput("nothing to train on", { field: "--corpus", wanted: "text (--corpus), rows that the service holds (--activation-set), or rows from files (--activations)" });
+  }
   const batch = options.batchTokens ?? 1024;
   const tokens = options.steps === undefined ? options.trainingTokens : options.steps * batch;
   const given = {
@@ -48,8 +51,10 @@ export function remoteConfig(options: TrainOptions, varied: readonly string[] = 
     activationDiskBytes: BigInt(options.activationDiskBytes ?? 0),
     ...Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)),
     model: modelName(options.model),
-    hookName: required("--hook-name", options.hookName, "the hook to train at", ""),
-    corpus: { uri: corpusUri(options.corpus ?? []) },
+    hookName: ready ? (options.hookName ?? "") : required("--hook-name", options.hookName, "the hook to train at", ""),
+    ...(ready && options.corpus === undefined ? {} : { corpus: { uri: corpusUri(options.corpus ?? []) } }),
+    activations: readyRows(options.activationSet),
+    activationsOut: readyRows(options.activationSetOut),
     contextSize: options.contextSize ?? 0,
     dSae: required("--d-sae", options.dSae, "the width of the SAE", 0),
     architecture: options.architecture ?? "",
@@ -65,6 +70,12 @@ export function remoteConfig(options: TrainOptions, varied: readonly string[] = 
     threads: options.threads ?? 0,
     initFrom: options.initFrom === undefined ? "" : userPath(options.initFrom),
   };
+}
+
+/** A set of the service by its name or id, or a path of files that the service reads. */
+function readyRows(given: string | undefined): string {
+  if (given === undefined) return "";
+  return /[/.*]/.test(given) && !given.startsWith("activationSets/") ? userPath(given) : resourceName("activationSets", given);
 }
 
 /** Whether k has to be given; where the architecture is varied that is left to the service. */

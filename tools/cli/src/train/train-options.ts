@@ -52,6 +52,8 @@ export interface LocalOptions {
 export interface RemoteOptions {
   readonly model?: string;
   readonly corpus?: readonly string[];
+  readonly activationSet?: string;
+  readonly activationSetOut?: string;
   readonly hookNameOut?: string;
   readonly streamActivations?: boolean;
   readonly activationDiskBytes?: number;
@@ -134,6 +136,8 @@ export function addTextOptions(command: Command): Command {
     .optionsGroup("Training on text, by the training service:")
     .option("--model <model>", "models/{model} or its id; the only one loaded otherwise")
     .option("--corpus <path>", "file, folder or glob of text; may be given again", repeated)
+    .option("--activation-set <set>", "rows that the service holds, or that it reads from files, in place of text: activationSets/{set}, its id, or a path")
+    .option("--activation-set-out <set>", "the outputs that belong to them: a transcoder")
     .option("--hook-name-out <hook>", "reconstruct this hook from --hook-name: a transcoder")
     .option("--stream-activations", "train while harvesting goes on, not after it")
     .option("--activation-disk-bytes <n>", "most bytes of stored activations at a time; all are kept otherwise", integer({ min: 1 }))
