@@ -17,7 +17,7 @@ export {
   WEIGHT_DTYPES,
   type WeightDType,
 } from "./formats/config.ts";
-export { foldDecoderNorms, foldInputScale, foldWhitening, type Whitening } from "./formats/fold.ts";
+export { foldDecoderNorms, foldGate, foldInputScale, foldWhitening, type Whitening } from "./formats/fold.ts";
 export { hookOfModule } from "./formats/hook-names.ts";
 export { digestOf, loadSae } from "./formats/load.ts";
 export { STORED_NORMALIZATIONS, type StoredNormalization } from "./formats/saelens/cfg.ts";

@@ -64,7 +64,7 @@ describe("query", () => {
   it("sees features with their tokens, and what the views are", async () => {
     const { rows: found } = await rows({ sql: "SELECT * FROM features WHERE feature_index = 95;" });
     expect(found).toMatchObject([{ index_name: "indexes/small-toy", sae: TOY.sae, corpus: "corpora/toy", dead: 1, n_firings: 0, top_tokens: [] }]);
-    expect((await rows({ sql: "SHOW TABLES" })).rows.map(({ name }) => name)).toEqual(["activations", "documents", "explanations", "features", "indexes", "sequences", "tokens"]);
+    expect((await rows({ sql: "SHOW TABLES" })).rows.map(({ name }) => name)).toEqual(["activations", "documents", "explanations", "features", "indexes", "sequences", "tokens", "training_metrics"]);
     expect((await rows({ sql: "SELECT sum(n) AS n FROM tokens" })).rows).toEqual([{ n: tokens.filter(({ special }) => !special).length }]);
   });
 

@@ -49,7 +49,7 @@ async function harvest(child: Child, request: Request): Promise<HarvestedActivat
 /** SHA-256 of every file that a service has stored, by path. */
 async function stored(data: string): Promise<Record<string, string>> {
   const root = join(system.root, data, "activations");
-  const files = (await readdir(root, { recursive: true, withFileTypes: true })).filter((entry) => entry.isFile());
+  const files = (await readdir(root, { recursive: true, withFileTypes: true })).filter((entry) => entry.isFile() && entry.name !== "used");
   const named = files.map(async ({ parentPath, name }) => {
     const path = join(parentPath, name);
     return [path.slice(root.length + 1), createHash("sha256").update(await readFile(path)).digest("hex")] as const;

@@ -30,6 +30,24 @@ export function foldDecoderNorms(sae: SaeWeights): SaeWeights {
 }
 
 /**
+ * A gated SAE as the jumprelu SAE that gives the same activations: W_enc[f] *= e^r_mag, b_enc = b_mag, threshold = b_mag - e^r_mag·b_gate,
+ * since W·x + b_gate > 0 is e^r_mag·W·x + b_mag > threshold. Equal but for rounding where a gate stands at 0. Others are returned as they are.
+ */
+export function foldGate(sae: SaeWeights): SaeWeights {
+  const { gate, config } = sae;
+  if (gate === undefined) return sae;
+  const { gate: _gate, ...rest } = sae;
+  const scale = gate.rMag.map(Math.exp);
+  return {
+    ...rest,
+    config: { ...config, architecture: "jumprelu" },
+    wEnc: scaleRows(sae.wEnc, config.dIn, (row) => scale[row]!),
+    bEnc: gate.bMag,
+    threshold: gate.bMag.map((bias, f) => bias - scale[f]! * gate.bGate[f]!),
+  };
+}
+
+/**
  * The SAE for raw rows x, given one trained on s·x (SAELens' expected_average_only_in): W_enc *= s, W_dec /= s, b_dec /= s.
  * Thresholds and encoder biases keep their value: they act on pre-activations, which do not change. Of a transcoder s scales both its
  * sides, so W_skip stays too. Matching pursuit keeps its one matrix, so that activations scale

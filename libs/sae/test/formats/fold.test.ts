@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { decoderNorms, denseOf, foldDecoderNorms, SaeCodec } from "../../src/index.ts";
+import { decoderNorms, denseOf, foldDecoderNorms, foldGate, SaeCodec } from "../../src/index.ts";
 import { largestDifference, noise, randomSae } from "../support.ts";
 
 const x = noise(7 * 6, 3).map((value) => value * 4);
@@ -19,5 +19,23 @@ describe("folding decoder norms", () => {
 
   test("is refused where it would change the selection", () => {
     expect(() => foldDecoderNorms(randomSae({ architecture: "topk", k: 3 }))).toThrow(/rescale_acts_by_decoder_norm; got false, wanted true/);
+  });
+});
+
+describe("folding a gate", () => {
+  test("leaves a jumprelu SAE with the same activations", () => {
+    const gated = randomSae({ architecture: "gated", normalizeActivations: "layer_norm" });
+    const folded = foldGate(gated);
+    expect(folded.config.architecture).toBe("jumprelu");
+    expect(folded.gate).toBeUndefined();
+    const [before, after] = [denseOf(new SaeCodec(gated).encodeRows(x)), denseOf(new SaeCodec(folded).encodeRows(x))];
+    expect(before.some((value) => value > 0) && before.some((value) => value === 0)).toBe(true);
+    expect(largestDifference(after, before)).toBeLessThan(1e-5);
+    expect([...after].map((value) => value > 0)).toEqual([...before].map((value) => value > 0));
+  });
+
+  test("leaves SAEs without one as they are", () => {
+    const sae = randomSae({ architecture: "standard" });
+    expect(foldGate(sae)).toBe(sae);
   });
 });

@@ -1,12 +1,12 @@
 import { parentPort, workerData } from "node:worker_threads";
-import { decoderNorms, digestOf, hookNameOf, isTranscoder, loadSae } from "@mistral-sae/sae";
+import { decoderNorms, digestOf, foldGate, hookNameOf, isTranscoder, loadSae } from "@mistral-sae/sae";
 import { InputError } from "@mistral-sae/tensor";
 import type { LoadReply, SaeFolder } from "./sae-folder.ts";
 
 /** Reads one SAE folder into shared memory, away from the thread that serves calls. */
 async function read(folder: string): Promise<SaeFolder> {
-  const { sae, source } = await loadSae(folder);
-  const { config } = sae;
+  const { sae: stored, source } = await loadSae(folder);
+  const { config } = stored;
   if (config.reshapeActivations !== "none") {
     throw new InputError("SAEs on attention heads are not served", { file: folder, field: "reshape_activations", got: config.reshapeActivations, wanted: "none" });
   }
@@ -16,6 +16,7 @@ async function read(folder: string): Promise<SaeFolder> {
   if (config.skipConnection === true) {
     throw new InputError("SAEs with a skip connection are not served", { file: folder, field: "skip_connection", got: true, wanted: "false; mistral-sae sae encode runs them on rows from a file" });
   }
+  const sae = foldGate(stored);
   const norms = decoderNorms(sae);
   let sum = 0;
   for (const norm of norms) sum += norm;
@@ -25,7 +26,7 @@ async function read(folder: string): Promise<SaeFolder> {
     weights: {
       dIn: config.dIn,
       dSae: config.dSae,
-      architecture: config.architecture,
+      architecture: sae.config.architecture,
       k: config.k,
       wEnc: shared(sae.wEnc),
       bEnc: shared(sae.bEnc),
@@ -36,6 +37,7 @@ async function read(folder: string): Promise<SaeFolder> {
       applyBDecToInput: config.applyBDecToInput,
       rescaleActsByDecoderNorm: config.rescaleActsByDecoderNorm,
     },
+    architecture: config.architecture,
     dtype: config.dtype,
     hookName: hookNameOf(config),
     contextSize: typeof contextSize === "number" ? contextSize : undefined,

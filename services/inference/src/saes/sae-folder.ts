@@ -6,6 +6,8 @@ import { InputError } from "@mistral-sae/tensor";
 export interface SaeFolder {
   /** In shared memory, so that the engine takes it without a copy. */
   readonly weights: LoadedSae;
+  /** As the file has it; a gated SAE runs as the jumprelu SAE that it equals. */
+  readonly architecture: string;
   readonly dtype: string;
   /** The hook that the file names. */
   readonly hookName: string | undefined;
