@@ -39,7 +39,7 @@ export class TrainerEncoder {
 
   /** Does what encode does for these rows alone. The rows of g are overwritten. */
   async encodeRows(rows: readonly number[], k: number): Promise<void> {
-    const { at, stride } = this.#layout;
+    const { at, stride, width } = this.#layout;
     const bytes = new Uint8Array(this.#buffer);
     const [vals, idx] = [new Float32Array(this.#buffer, at.vals), new Int32Array(this.#buffer, at.idx)];
     for (let first = 0; first < rows.length; first += mostRowsAtOnce) {
@@ -52,6 +52,8 @@ export class TrainerEncoder {
         idx.set((top["idx"]!.data as Int32Array).subarray(i * k, (i + 1) * k), row * k);
       }
     }
+    // Beyond its columns a row of g is zero, and its gradients rely on that; the encoder's input has a 1 there.
+    for (let i = 0; i < Math.min(rows.length, mostRowsAtOnce); i++) bytes.fill(0, at.g + i * stride + width, at.g + (i + 1) * stride);
   }
 
   /**

@@ -25,7 +25,7 @@ export interface PreselectShape {
 }
 
 /** Below, a product in f32 is as fast. */
-const fewestLatents = 2048;
+const fewestLatents = 4096;
 const fewestColumns = 128;
 /** The bounds grow with the length of a row, what they must tell apart does not: with 4096 columns hardly a row is proven. */
 const mostColumns = 2304;

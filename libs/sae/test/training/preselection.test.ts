@@ -11,7 +11,7 @@ import { Random } from "../../src/training/random.ts";
 import { TrainerMemory } from "../../src/training/trainer-memory.ts";
 import { mixtureRows } from "./data.ts";
 
-const [d, h, batch, k] = [201, 2064, 64, 16];
+const [d, h, batch, k] = [200, 4112, 64, 16];
 const sample = mixtureRows(batch, d, 3);
 const config = resolveTrainerConfig({ dIn: d, dSae: h, k, kAux: 24, trainBatchSizeTokens: batch, trainingTokens: 1e6, threads: 2, seed: 5 });
 
@@ -64,6 +64,9 @@ describe("8-bit preselection", () => {
       await new Preselection(memory, team, encoder).encode(k);
       const found = chosen(memory);
       expect(found.latents).toEqual(exact.latents);
+      const { at, stride, width } = memory.layout;
+      const beyond = Array.from({ length: batch }, (_, b) => [...new Float32Array(memory.buffer, at.g + b * stride + width, (stride - width) / 4)]).flat();
+      expect(beyond.every((value) => value === 0)).toBe(true);
       found.values.forEach((values, b) => values.forEach((value, j) => expect(value).toBeCloseTo(exact.values[b]![j]!, 4)));
       team.args[Arg.k] = k;
       expect(expected((await team.score()).reduce((sum, count) => sum + count, 0))).toBe(true);
