@@ -7,5 +7,5 @@ export { RowOrder, type Group, type OrderPlan } from "./row-order.ts";
 export { storedRows, type RowSource, type ShardSetPlace, type StoredRows, type StreamedRows } from "./row-source.ts";
 export { activationKey, PLACE_BYTES, privateKey, ShardSet, type ActivationSource, type RowPlaces, type SetEnd, type ShardRecord } from "./shard-set.ts";
 export { StreamFlow } from "./stream-flow.ts";
-export { streamGroupRows, StreamOrder, type StreamPlan } from "./stream-order.ts";
+export { StreamOrder, type StreamPlan } from "./stream-order.ts";
 export { packError, unpackError, type PackedError } from "./thread-error.ts";

@@ -93,8 +93,3 @@ export class StreamOrder {
     this.#openRows = 0;
   }
 }
-
-/** Rows that a group of {@link StreamOrder} may have beyond half the buffer, where no document is longer than a shard. */
-export function streamGroupRows(bufferRows: number, shardRows: number): number {
-  return Math.floor(bufferRows / 2) + shardRows;
-}

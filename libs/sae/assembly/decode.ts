@@ -71,6 +71,21 @@ export function dots(g: usize, idx: usize, dz: usize, n: i32, w: usize, width: u
   for (; j < n; j++) store<f32>(dz + ((<usize>j) << 2), dot(g, w + <usize>load<u32>(idx + ((<usize>j) << 2)) * stride, width));
 }
 
+/** g = scale·(g - target), columns += g; returns Σ (g - target)². */
+// @ts-ignore: decorator
+@inline
+export function errorRow(g: usize, target: usize, columns: usize, scale: v128, width: usize): f32 {
+  let s = f32x4.splat(0);
+  for (let o: usize = 0; o < width; o += 16) {
+    const e = f32x4.sub(v128.load(g + o), v128.load(target + o));
+    s = madd(e, e, s);
+    const ge = f32x4.mul(e, scale);
+    v128.store(g + o, ge);
+    v128.store(columns + o, f32x4.add(v128.load(columns + o), ge));
+  }
+  return horizontalSum(s);
+}
+
 /**
  * Rows [b0, b1) of the main reconstruction: vals and idx [B, k] lose their non-positive entries, g = gScale·(z·wDec + bDec - target),
  * dz = ⟨g, wDec⟩ of every entry, columns += g. Returns Σ error².
@@ -83,18 +98,9 @@ export function decode(vals: usize, idx: usize, k: i32, wDec: usize, bDec: usize
     const v = vals + <usize>b * entryRow;
     const i = idx + <usize>b * entryRow;
     const row = g + <usize>b * stride;
-    const t = target + <usize>b * stride;
     const n = keepPositive(v, i, i, k);
     reconstruct(row, bDec, v, i, n, wDec, width, stride);
-    let s = f32x4.splat(0);
-    for (let o: usize = 0; o < width; o += 16) {
-      const e = f32x4.sub(v128.load(row + o), v128.load(t + o));
-      s = madd(e, e, s);
-      const ge = f32x4.mul(e, scale);
-      v128.store(row + o, ge);
-      v128.store(columns + o, f32x4.add(v128.load(columns + o), ge));
-    }
-    loss += <f64>horizontalSum(s);
+    loss += <f64>errorRow(row, target + <usize>b * stride, columns, scale, width);
     dots(row, i, dz + <usize>b * entryRow, n, wDec, width, stride);
   }
   return loss;

@@ -1,4 +1,4 @@
-import { dots, reconstruct } from "./decode";
+import { dots, errorRow, reconstruct } from "./decode";
 import { addInto, horizontalSum, madd } from "./vector";
 
 // Entries of a batch by row, as many in each as there are: those of row b lie at [bounds[2b], bounds[2b + 1]) of vals, idx and dz.
@@ -34,21 +34,6 @@ export function boundRows(vals: usize, source: usize, sourceRow: usize, idx: usi
     store<u32>(bounds + ((<usize>b) << 3), <u32>begin);
     store<u32>(bounds + ((<usize>b) << 3), <u32>n, 4);
   }
-}
-
-/** g = scale·(g - target), columns += g; returns Σ (g - target)². */
-// @ts-ignore: decorator
-@inline
-function errorRow(g: usize, target: usize, columns: usize, scale: v128, width: usize): f32 {
-  let s = f32x4.splat(0);
-  for (let o: usize = 0; o < width; o += 16) {
-    const e = f32x4.sub(v128.load(g + o), v128.load(target + o));
-    s = madd(e, e, s);
-    const ge = f32x4.mul(e, scale);
-    v128.store(g + o, ge);
-    v128.store(columns + o, f32x4.add(v128.load(columns + o), ge));
-  }
-  return horizontalSum(s);
 }
 
 /** Rows [b0, b1) of the reconstruction: g = gScale·(z·wDec + bDec - target), dz = ⟨g, wDec⟩ of every entry, columns += g. Returns Σ error². */

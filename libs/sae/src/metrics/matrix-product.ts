@@ -1,5 +1,6 @@
 import { Graph } from "@mistral-sae/model";
 import * as ort from "onnxruntime-node";
+import { sessionOptions } from "../session-options.ts";
 
 /** Products of rows with large matrices on onnxruntime. Matrices are inputs of the graph: they stay where they are and are not copied. */
 export class MatrixProduct {
@@ -13,13 +14,7 @@ export class MatrixProduct {
     const graph = new Graph("rows_times_matrix");
     const inputs = [graph.input("rows", "float32", ["R", "D"]), graph.input("matrix", "float32", ["N", "D"]), graph.input("bias", "float32", ["N"])];
     graph.output("product", "float32", ["R", "N"], graph.op("Gemm", inputs, { transB: 1 }));
-    const session = await ort.InferenceSession.create(graph.modelBytes(), {
-      intraOpNumThreads: threads,
-      interOpNumThreads: 1,
-      executionMode: "sequential",
-      logSeverityLevel: 3,
-      extra: { session: { intra_op: { allow_spinning: "0" } } },
-    });
+    const session = await ort.InferenceSession.create(graph.modelBytes(), sessionOptions(threads));
     return new MatrixProduct(session);
   }
 

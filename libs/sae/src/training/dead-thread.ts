@@ -1,6 +1,6 @@
 import { Graph } from "@mistral-sae/model";
 import * as ort from "onnxruntime-node";
-import { sessionOptions } from "./encoder.ts";
+import { sessionOptions } from "../session-options.ts";
 import { Arg, type Share } from "./phase-args.ts";
 
 /** Latents of a tile; the kernel knows it too. */

@@ -1,5 +1,6 @@
 import { Graph } from "@mistral-sae/model";
 import * as ort from "onnxruntime-node";
+import { sessionOptions } from "../session-options.ts";
 import { chunkCount } from "./chunks.ts";
 import type { TrainerLayout } from "./layout.ts";
 
@@ -91,21 +92,6 @@ export class TrainerEncoder {
 
 /** Rows that are encoded by themselves in one go. */
 const mostRowsAtOnce = 256;
-
-/** Warnings and worse. */
-const logSeverity = 3;
-
-export function sessionOptions(threads: number): ort.InferenceSession.SessionOptions {
-  return {
-    intraOpNumThreads: threads,
-    interOpNumThreads: 1,
-    executionMode: "sequential",
-    graphOptimizationLevel: "all",
-    logSeverityLevel: logSeverity,
-    // Waiting threads would otherwise burn the cores that the kernels need next.
-    extra: { session: { intra_op: { allow_spinning: "0" } } },
-  };
-}
 
 /*
  * Encoder rows hold their bias in one column more, against a 1 in the input: onnxruntime spreads a bias of Gemm over the

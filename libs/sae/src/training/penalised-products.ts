@@ -1,6 +1,6 @@
 import { Graph, type NodeAttributes } from "@mistral-sae/model";
 import * as ort from "onnxruntime-node";
-import { sessionOptions } from "./encoder.ts";
+import { sessionOptions } from "../session-options.ts";
 import type { TrainerLayout } from "./layout.ts";
 
 /** Latents [first, end). */

@@ -1,5 +1,6 @@
 import { Graph } from "@mistral-sae/model";
 import * as ort from "onnxruntime-node";
+import { sessionOptions } from "../session-options.ts";
 import type { TrainerMemory } from "./trainer-memory.ts";
 
 /** Whitens batches on onnxruntime: target = (slot - mean)·M, one dense product of d_in² for each row. */
@@ -18,7 +19,7 @@ export class Whitener {
     const graph = new Graph("whiten");
     const away = graph.op("Sub", [graph.input("rows", "float32", [batch, width]), graph.input("mean", "float32", [width])]);
     graph.output("target", "float32", [batch, width], graph.op("Gemm", [away, graph.input("matrix_t", "float32", [width, width])], { transB: 1 }));
-    const session = await ort.InferenceSession.create(graph.modelBytes(), { intraOpNumThreads: threads, interOpNumThreads: 1, logSeverityLevel: 3, extra: { session: { intra_op: { allow_spinning: "0" } } } });
+    const session = await ort.InferenceSession.create(graph.modelBytes(), sessionOptions(threads));
     return new Whitener(memory, session);
   }
 

@@ -1,5 +1,6 @@
-import { create } from "@bufbuild/protobuf";
+import { create, type Message } from "@bufbuild/protobuf";
 import { ExportDelphiCacheRequestSchema, ExportNeuronpediaRequestSchema, ExportParquetRequestSchema, type FeatureIndexService } from "@mistral-sae/contracts/mistral_sae/feature_index/v1/feature_index";
+import type { Operation } from "@mistral-sae/contracts/mistral_sae/operations/v1/operation";
 import type { Handlers } from "@mistral-sae/rpc";
 import { exportFolder } from "../exchange/export-folder.ts";
 import { requireReadyIndex } from "../exchange/ready-index.ts";
@@ -7,22 +8,24 @@ import type { Parts } from "../parts.ts";
 
 type Names = "exportParquet" | "exportNeuronpedia" | "exportDelphiCache";
 
+/** What every request for an export says. */
+interface ExportRequest {
+  readonly index: string;
+  readonly uri: string;
+  readonly requestId: string;
+}
+
 export function exchangeHandlers({ catalogue, engine, exports }: Parts): Pick<Handlers<typeof FeatureIndexService>, Names> {
+  /** Starts the job of a kind; `format` names the folder of an export that names none. */
+  const exporter =
+    (kind: string, format: string, inputOf: (index: string, uri: string) => Message) =>
+    async ({ index, uri, requestId }: ExportRequest): Promise<{ operation: Operation }> => {
+      const folder = exportFolder(uri, exports, requireReadyIndex(catalogue, index), format);
+      return await Promise.resolve({ operation: engine.start(kind, inputOf(index, folder), { requestId }) });
+    };
   return {
-    exportParquet: async ({ index, uri, requestId }) => {
-      const folder = exportFolder(uri, exports, requireReadyIndex(catalogue, index), "parquet");
-      const input = create(ExportParquetRequestSchema, { index, uri: folder });
-      return await Promise.resolve({ operation: engine.start("export-parquet", input, { requestId }) });
-    },
-    exportNeuronpedia: async ({ index, uri, requestId }) => {
-      const folder = exportFolder(uri, exports, requireReadyIndex(catalogue, index), "neuronpedia");
-      const input = create(ExportNeuronpediaRequestSchema, { index, uri: folder });
-      return await Promise.resolve({ operation: engine.start("export-neuronpedia", input, { requestId }) });
-    },
-    exportDelphiCache: async ({ index, uri, requestId }) => {
-      const folder = exportFolder(uri, exports, requireReadyIndex(catalogue, index), "delphi");
-      const input = create(ExportDelphiCacheRequestSchema, { index, uri: folder });
-      return await Promise.resolve({ operation: engine.start("export-delphi-cache", input, { requestId }) });
-    },
+    exportParquet: exporter("export-parquet", "parquet", (index, uri) => create(ExportParquetRequestSchema, { index, uri })),
+    exportNeuronpedia: exporter("export-neuronpedia", "neuronpedia", (index, uri) => create(ExportNeuronpediaRequestSchema, { index, uri })),
+    exportDelphiCache: exporter("export-delphi-cache", "delphi", (index, uri) => create(ExportDelphiCacheRequestSchema, { index, uri })),
   };
 }

@@ -1,4 +1,5 @@
 import * as ort from "onnxruntime-node";
+import { sessionOptions } from "../../session-options.ts";
 import type { ResolvedTrainerConfig } from "../config.ts";
 import { NonFiniteError } from "../non-finite-error.ts";
 import { learningRate } from "../schedule.ts";
@@ -10,9 +11,6 @@ import type { LoopProvider } from "./loop-trainer.ts";
 
 const matrixRegions = { w_enc: "wEnc", w_dec: "wDec", m_w_enc: "mEnc", m_w_dec: "mDec", v_w_enc: "vEnc", v_w_dec: "vDec" } as const satisfies Record<(typeof carriedMatrices)[number], string>;
 const vectorRegions = { b_dec: "bDec", m_b_dec: "mBDec", v_b_dec: "vBDec" } as const satisfies Record<(typeof carriedVectors)[number], string>;
-
-/** Warnings and worse. */
-const logSeverity = 3;
 
 type Report = Readonly<Record<(typeof stepReport)[number], number>>;
 
@@ -36,15 +34,7 @@ export class LoopEngine implements StepEngine {
   /** Takes a memory that holds initial or restored weights. */
   static async start(config: ResolvedTrainerConfig, memory: TrainerMemory, provider: LoopProvider): Promise<LoopEngine> {
     const graph = buildTrainingLoop(config, memory.layout.stride / 4);
-    const session = await ort.InferenceSession.create(graph, {
-      executionProviders: [provider],
-      intraOpNumThreads: config.threads,
-      interOpNumThreads: 1,
-      executionMode: "sequential",
-      graphOptimizationLevel: "all",
-      logSeverityLevel: logSeverity,
-      extra: { session: { intra_op: { allow_spinning: "0" } } },
-    });
+    const session = await ort.InferenceSession.create(graph, { executionProviders: [provider], ...sessionOptions(config.threads) });
     return new LoopEngine(config, memory, session);
   }
 
