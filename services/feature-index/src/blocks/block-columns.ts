@@ -15,6 +15,7 @@ export function postingColumns(indexId: number, block: number, sorted: SortedBlo
     fixedColumn("max_activation", "Float32", sorted.maxActivation),
     arrayColumn("pos", "UInt16", sorted.ends, sorted.pos),
     arrayColumn("acts", "BFloat16", sorted.ends, sorted.acts),
+    ...(sorted.actsF32 === undefined ? [] : [arrayColumn("acts_f32", "Float32", sorted.ends, sorted.actsF32)]),
   ];
 }
 

@@ -25,6 +25,8 @@ export interface SortedBlock {
   readonly pos: Uint16Array<ArrayBuffer>;
   /** bfloat16 bits. */
   readonly acts: Uint16Array<ArrayBuffer>;
+  /** The activations unrounded, where the codes hold them. */
+  readonly actsF32: Float32Array<ArrayBuffer> | undefined;
   /** Entries on special tokens. */
   readonly nSpecial: number;
 }
@@ -34,6 +36,7 @@ export class BlockSorter {
   readonly #dSae: number;
   readonly #features = new Growing((n) => new Uint32Array(n), 1 << 16);
   readonly #acts = new Growing((n) => new Uint16Array(n), 1 << 16);
+  readonly #actsF32 = new Growing((n) => new Float32Array(n), 0);
   readonly #pos = new Growing((n) => new Uint16Array(n), 1 << 16);
   readonly #starts: Uint32Array;
 
@@ -55,6 +58,7 @@ export class BlockSorter {
   #read({ contextSize, lengths }: BlockShape, codes: readonly BlockCode[]): void {
     this.#features.clear();
     this.#acts.clear();
+    this.#actsF32.clear();
     this.#pos.clear();
     let window = 0;
     let token = 0;
@@ -63,6 +67,7 @@ export class BlockSorter {
       const { indices, acts, rowOffsets } = code;
       this.#features.append(indices);
       this.#acts.append(acts);
+      if (code.values !== undefined) this.#actsF32.append(code.values);
       const pos = this.#pos.room(indices.length);
       let at = this.#pos.length;
       for (let row = 0; row < code.nTokens; row++) {
@@ -108,12 +113,16 @@ export class BlockSorter {
     }
     const outPos = new Uint16Array(length);
     const outActs = new Uint16Array(length);
+    const keepsFloat32 = length > 0 && this.#actsF32.length === length;
+    const actsF32 = this.#actsF32.values;
+    const outActsF32 = new Float32Array(keepsFloat32 ? length : 0);
     // Each start moves to its segment's end while the segment fills, in the order of the tokens.
     for (let i = 0; i < length; i++) {
       const at = pos[i] as number;
       const to = starts[(features[i] as number) + (special[at] as number) * dSae]!++;
       outPos[to] = at;
       outActs[to] = acts[i] as number;
+      if (keepsFloat32) outActsF32[to] = actsF32[i] as number;
     }
     const block: SortedBlock = {
       special: new Uint8Array(segments),
@@ -123,6 +132,7 @@ export class BlockSorter {
       ends: new Uint32Array(segments),
       pos: outPos,
       acts: outActs,
+      actsF32: keepsFloat32 ? outActsF32 : undefined,
       nSpecial,
     };
     const largest = new Uint32Array(segments);

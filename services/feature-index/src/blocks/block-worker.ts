@@ -18,6 +18,8 @@ export interface BlockTask {
   readonly special: readonly (readonly number[])[];
   readonly codes: readonly WireSparseCodeInput[];
   readonly sampleStride: number;
+  /** Fill `acts_f32` too. */
+  readonly keepFloat32: boolean;
 }
 
 /** A block as it goes into the tables. */
@@ -39,7 +41,7 @@ let sorter: { readonly dSae: number; readonly sorter: BlockSorter } | undefined;
 
 serveTasks(parentPort, (task: BlockTask) => {
   if (sorter?.dSae !== task.dSae) sorter = { dSae: task.dSae, sorter: new BlockSorter(task.dSae) };
-  const codes = task.codes.map(blockCode);
+  const codes = task.codes.map((code) => blockCode(code, task.keepFloat32));
   const special = specialMask(task.contextSize, task.special);
   const sorted = sorter.sorter.sort({ contextSize: task.contextSize, lengths: task.lengths, special }, codes);
   const { firstSequence, contextSize, lengths, sampleStride: stride } = task;

@@ -3,30 +3,15 @@ import { DataType } from "@mistral-sae/contracts/mistral_sae/common/v1/tensor";
 import { aborted, internal } from "@mistral-sae/rpc";
 import type { WireSparseCodeInput } from "@mistral-sae/tensor";
 import { BlockLayout } from "../blocks/block-layout.ts";
-import type { BlockResult, BlockTask, EncodedRows } from "../blocks/block-worker.ts";
 import type { IndexRecord } from "../catalogue/records.ts";
 import { type Peers, readySae } from "../peers/peers.ts";
 import { T } from "../store/tables.ts";
-import type { WorkerPool } from "../workers/worker-pool.ts";
 import { Gate } from "./gate.ts";
-
-/** What a block held; part of the job's ledger. */
-export interface BlockSummary {
-  readonly block: number;
-  /** Special tokens included. */
-  readonly nTokens: number;
-  readonly nSpecialTokens: number;
-  /** Activations on special tokens included. */
-  readonly nActivations: number;
-  readonly nSpecialActivations: number;
-}
+import { type BlockSummary, ownedCode, storeBlock, type StoreParts } from "./store-block.ts";
 
 /** What encoding blocks works with. */
-export interface EncodeParts {
-  readonly clickhouse: ClickHouse;
+export interface EncodeParts extends StoreParts {
   readonly peers: Peers;
-  /** Runs BlockTasks. */
-  readonly sorters: WorkerPool;
   readonly chunksInFlight: number;
 }
 
@@ -53,38 +38,16 @@ const CHUNK_TOKENS = 4_096;
  * so repeating it after a crash stores nothing twice.
  */
 export async function encodeBlock(parts: EncodeParts, index: IndexRecord, options: EncodeOptions): Promise<BlockSummary> {
-  const { clickhouse, peers, sorters } = parts;
+  const { clickhouse, peers } = parts;
   const { block, signal } = options;
   await requireSameSae(peers, index, signal);
   const layout = new BlockLayout(index.corpus.contextSize, index.nSequences);
   const { start, end } = layout.sequencesOf(block);
   const windows = await readWindows(clickhouse, index.corpus.corpusId, start, end, signal);
   const codes = await encode(parts, index, windows, options);
-  const task: BlockTask = {
-    indexId: index.indexId,
-    block,
-    dSae: index.sae.dSae,
-    contextSize: layout.contextSize,
-    firstSequence: start,
-    lengths: Uint32Array.from(windows, ({ tokens }) => tokens.length),
-    special: windows.map(({ special }) => special),
-    codes,
-    sampleStride: options.sampleStride,
-  };
-  const result = await sorters.run<BlockResult>(task, codes.flatMap(buffersOf));
-  signal.throwIfAborted();
-  const insert = async (table: string, { rows, names, bytes }: EncodedRows) => {
-    if (rows > 0) await clickhouse.insertNative(table, names, [bytes], { signal, deduplicationToken: `${index.indexId}/${block}` });
-  };
-  await insert(T.postings, result.postings);
-  await insert(T.sampledCodes, result.sample);
-  return {
-    block,
-    nTokens: windows.reduce((sum, { tokens }) => sum + tokens.length, 0),
-    nSpecialTokens: windows.reduce((sum, { special }) => sum + special.length, 0),
-    nActivations: result.nActivations,
-    nSpecialActivations: result.nSpecialActivations,
-  };
+  const place = { indexId: index.indexId, dSae: index.sae.dSae, contextSize: layout.contextSize, block };
+  const held = { lengths: Uint32Array.from(windows, ({ tokens }) => tokens.length), special: windows.map(({ special }) => special), codes };
+  return await storeBlock(parts, place, held, { sampleStride: options.sampleStride, signal });
 }
 
 async function requireSameSae(peers: Peers, { sae }: IndexRecord, signal: AbortSignal): Promise<void> {
@@ -147,15 +110,4 @@ function* chunksOf(windows: readonly Window[]): Iterable<readonly Window[]> {
     tokens += window.tokens.length;
   }
   if (chunk.length > 0) yield chunk;
-}
-
-/** A code on memory of its own, which can be handed to a worker; a message's fields share the message's memory. */
-function ownedCode({ nTokens, k, dSae, featureIndices, activations, activationDtype, rowOffsets }: WireSparseCodeInput): WireSparseCodeInput {
-  // Not slice(): of a Buffer that would be a view again.
-  const copy = (bytes: Uint8Array) => new Uint8Array(bytes);
-  return { nTokens, k, dSae, activationDtype, featureIndices: copy(featureIndices), activations: copy(activations), rowOffsets: rowOffsets === undefined ? undefined : copy(rowOffsets) };
-}
-
-function buffersOf({ featureIndices, activations, rowOffsets }: WireSparseCodeInput): ArrayBuffer[] {
-  return [featureIndices, activations, rowOffsets].filter((bytes) => bytes !== undefined).map(({ buffer }) => buffer as ArrayBuffer);
 }

@@ -15,7 +15,8 @@ import { requireRoom, type StorageFacts } from "../storage/usage.ts";
 import { announceIndex } from "../store/names.ts";
 import { T } from "../store/tables.ts";
 import { indexMessage } from "../wire/index-message.ts";
-import { type BlockSummary, encodeBlock, type EncodeParts } from "./encode-block.ts";
+import { encodeBlock, type EncodeParts } from "./encode-block.ts";
+import type { BlockSummary } from "./store-block.ts";
 import { tokenProgress, tokensOf } from "./token-progress.ts";
 
 /** What indexing works with. */
