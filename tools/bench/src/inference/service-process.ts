@@ -25,7 +25,7 @@ export class ServiceProcess implements AsyncDisposable {
   }
 
   /** Resolves when it serves. @throws Error when it ends before, with what it said. */
-  static async start(service: "inference" | "training", env: Readonly<Record<string, string>>): Promise<ServiceProcess> {
+  static async start(service: "feature-index" | "inference" | "training", env: Readonly<Record<string, string>>): Promise<ServiceProcess> {
     const data = await mkdtemp(join(tmpdir(), "bench-service-"));
     const main = fileURLToPath(new URL(`../../../../services/${service}/src/main.ts`, import.meta.url));
     const child = spawn(process.execPath, ["--import", probe, main], {
