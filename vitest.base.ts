@@ -1,3 +1,4 @@
+import { availableParallelism } from "node:os";
 import { defineConfig, type ViteUserConfig } from "vitest/config";
 
 /** The test set-up that every project shares: sentences in test/, one JSON result beside them. */
@@ -8,6 +9,8 @@ export function project(name: string, overrides: NonNullable<ViteUserConfig["tes
       include: ["test/**/*.test.ts"],
       testTimeout: 60_000,
       hookTimeout: 120_000,
+      // Most files wait for services half of the time: on two cores a second one fills the gaps.
+      maxWorkers: Math.max(2, availableParallelism() - 1),
       reporters: ["default", ["json", { outputFile: "test-results.json" }]],
       ...overrides,
     },

@@ -18,7 +18,7 @@ afterAll(async () => {
 
 /** System.config() without what only topk and its like take. */
 function config(over: ConfigInit): ConfigInit {
-  const { k: _k, kAux: _kAux, ...common } = system.config({ trainingTokens: 256n * 1200n, evalTokens: 1000n, checkpointEverySteps: 10_000 });
+  const { k: _k, kAux: _kAux, ...common } = system.config({ trainingTokens: 256n * 600n, evalTokens: 1000n, checkpointEverySteps: 10_000 });
   return { ...common, ...over };
 }
 
