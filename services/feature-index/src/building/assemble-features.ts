@@ -9,7 +9,8 @@ const FEATURES_AN_INSERT = 4_096;
 export async function assembleFeatures(clickhouse: ClickHouse, { indexId, sae }: IndexRecord, signal: AbortSignal): Promise<void> {
   const range = "index_id = {indexId:UInt32} AND feature_index >= {start:UInt32} AND feature_index < {end:UInt32}";
   const staged = (table: string) => `(SELECT * EXCEPT index_id FROM ${table} WHERE ${range})`;
-  const columns = (await clickhouse.rows<{ name: string }>(`DESCRIBE TABLE ${T.features}`)).map(({ name }) => name);
+  // Columns with a default are those of imports, which no staged table has.
+  const columns = (await clickhouse.rows<{ name: string; default_type: string }>(`DESCRIBE TABLE ${T.features}`)).filter((column) => column.default_type === "").map(({ name }) => name);
   for (let start = 0; start < sae.dSae; start += FEATURES_AN_INSERT) {
     const params = { indexId, start, end: Math.min(start + FEATURES_AN_INSERT, sae.dSae) };
     const { n } = await clickhouse.row<{ n: number }>(`SELECT count() AS n FROM ${T.features} WHERE ${range}`, params, { signal });

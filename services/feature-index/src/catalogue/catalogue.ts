@@ -1,7 +1,7 @@
 import { mkdirSync } from "node:fs";
 import { dirname } from "node:path";
 import { DatabaseSync, type SQLInputValue } from "node:sqlite";
-import type { CorpusProgress, CorpusRecord, IndexCounts, IndexRecord, IndexStateName, SaeRecord } from "./records.ts";
+import type { CorpusProgress, CorpusRecord, ImportSource, IndexCounts, IndexRecord, IndexStateName, SaeRecord, SavedQueryRecord } from "./records.ts";
 import { applySchema } from "./schema.ts";
 
 type Row = Record<string, number | string>;
@@ -90,7 +90,7 @@ export class Catalogue implements Disposable {
     copy.close();
     this.#db.prepare("ATTACH ? AS copy").run(path);
     try {
-      const tables = ["indexes", "saes", "vocabularies", "corpora"];
+      const tables = ["indexes", "saes", "vocabularies", "corpora", "saved_queries"];
       const clear = tables.map((table) => `DELETE FROM main.${table};`).join(" ");
       const fill = tables.toReversed().map((table) => `INSERT INTO main.${table} SELECT * FROM copy.${table};`).join(" ");
       this.#db.exec(`BEGIN IMMEDIATE; ${clear} ${fill} COMMIT;`);
@@ -109,15 +109,15 @@ export class Catalogue implements Disposable {
   }
 
   /** The index that an operation builds, made when missing; its id is `{preferred}` or the first free `{preferred}-{n}`. */
-  indexFor(operation: string, preferredId: string, index: Pick<IndexRecord, "sae" | "corpus" | "maxTokens" | "includeSpecialTokens">): IndexRecord {
+  indexFor(operation: string, preferredId: string, index: Pick<IndexRecord, "sae" | "corpus" | "maxTokens" | "includeSpecialTokens"> & Partial<Pick<IndexRecord, "importedFrom">>): IndexRecord {
     const existing = this.indexes().find((record) => record.operation === operation);
     if (existing !== undefined) return existing;
     const taken = new Set(this.indexes().map(({ id }) => id));
     let id = preferredId.slice(0, 63);
     for (let n = 2; taken.has(id); n++) id = `${preferredId.slice(0, 62 - String(n).length)}-${n}`;
     this.#run(
-      "INSERT INTO indexes (id, operation, sae_id, corpus_id, max_tokens, include_special_tokens, state, created_ms) VALUES (?, ?, ?, ?, ?, ?, 'building', ?)",
-      id, operation, index.sae.saeId, index.corpus.corpusId, index.maxTokens, Number(index.includeSpecialTokens), Date.now(),
+      "INSERT INTO indexes (id, operation, sae_id, corpus_id, max_tokens, include_special_tokens, imported_from, state, created_ms) VALUES (?, ?, ?, ?, ?, ?, ?, 'building', ?)",
+      id, operation, index.sae.saeId, index.corpus.corpusId, index.maxTokens, Number(index.includeSpecialTokens), index.importedFrom ?? "", Date.now(),
     );
     return this.index(id) as IndexRecord;
   }
@@ -147,6 +147,20 @@ export class Catalogue implements Disposable {
 
   deleteIndex(indexId: number): void {
     this.#run("DELETE FROM indexes WHERE index_id = ?", indexId);
+  }
+
+  /** By id. */
+  savedQueries(): SavedQueryRecord[] {
+    return (this.#db.prepare("SELECT * FROM saved_queries ORDER BY id").all() as Row[]).map((row) => ({ id: String(row["id"]), sql: String(row["sql"]), description: String(row["description"]) }));
+  }
+
+  /** Stores a query in place of the one of the same id. */
+  putSavedQuery({ id, sql, description }: SavedQueryRecord): void {
+    this.#run("INSERT OR REPLACE INTO saved_queries (id, sql, description) VALUES (?, ?, ?)", id, sql, description);
+  }
+
+  deleteSavedQuery(id: string): void {
+    this.#run("DELETE FROM saved_queries WHERE id = ?", id);
   }
 
   close(): void {
@@ -206,6 +220,7 @@ function indexOf(row: Row, sae: SaeRecord, corpus: CorpusRecord): IndexRecord {
     corpus,
     maxTokens: number("max_tokens"),
     includeSpecialTokens: row["include_special_tokens"] === 1,
+    importedFrom: row["imported_from"] as ImportSource,
     state: row["state"] as IndexStateName,
     nSequences: number("n_sequences"),
     nTokens: number("n_tokens"),

@@ -38,6 +38,9 @@ export interface SaeRecord {
   readonly hookName: string;
 }
 
+/** The program whose files an index was read from; "" for our own. */
+export type ImportSource = "" | "neuronpedia" | "saedashboard" | "delphi";
+
 export type IndexStateName = "building" | "ready" | "failed";
 
 /** One SAE over one corpus. */
@@ -53,6 +56,7 @@ export interface IndexRecord {
   /** 0 is all. */
   readonly maxTokens: number;
   readonly includeSpecialTokens: boolean;
+  readonly importedFrom: ImportSource;
   readonly state: IndexStateName;
   readonly nSequences: number;
   readonly nTokens: number;
@@ -67,3 +71,11 @@ export type CorpusProgress = Pick<CorpusRecord, "chunks" | "nDocuments" | "nSequ
 
 /** What an index is found to hold. */
 export type IndexCounts = Pick<IndexRecord, "nSequences" | "nTokens" | "nSpecialTokens" | "nActivations" | "nFeaturesAlive">;
+
+/** A query that somebody saved. */
+export interface SavedQueryRecord {
+  /** savedQueries/{id}. */
+  readonly id: string;
+  readonly sql: string;
+  readonly description: string;
+}

@@ -11,6 +11,7 @@ const later = {
   putSavedQuery: "saving queries",
   listSavedQueries: "listing saved queries",
   deleteSavedQuery: "saving queries",
+  exportSaeDashboard: "writing SAEDashboard batches",
   importNeuronpedia: "reading Neuronpedia batches",
   importSaeDashboard: "reading SAEDashboard batches",
   importDelphiCache: "reading a Delphi cache",

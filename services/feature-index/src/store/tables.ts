@@ -14,9 +14,13 @@ export const T = {
   stagedStats: table("staged_stats"),
   stagedCoactivations: table("staged_coactivations"),
   stagedWeights: table("staged_weights"),
+  stagedGiven: table("staged_given"),
+  stagedExamples: table("staged_examples"),
+  stagedActivations: table("staged_activations"),
   features: table("features"),
   featureExamples: table("feature_examples"),
   tokenCounts: table("token_counts"),
+  importedRows: table("imported_rows"),
   explanations: table("explanations"),
   indexNames: table("index_names"),
   corpusNames: table("corpus_names"),
@@ -27,10 +31,10 @@ export const T = {
 export const CORPUS_TABLES = ["documents", "sequences"] as const;
 
 /** Tables whose rows belong to one index, by index_id. */
-export const INDEX_TABLES = ["postings", "sampled_codes", "features", "feature_examples", "token_counts"] as const;
+export const INDEX_TABLES = ["postings", "sampled_codes", "features", "feature_examples", "token_counts", "imported_rows"] as const;
 
 /** Tables that hold parts of features while an index is built, and nothing of it afterwards. */
-export const STAGED_TABLES = ["staged_stats", "staged_coactivations", "staged_weights"] as const;
+export const STAGED_TABLES = ["staged_stats", "staged_coactivations", "staged_weights", "staged_given", "staged_examples", "staged_activations"] as const;
 
 /** Tables that building fills from the postings. */
 export const BUILT_TABLES = ["features", "feature_examples", "token_counts", ...STAGED_TABLES] as const;
