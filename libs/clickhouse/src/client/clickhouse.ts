@@ -5,6 +5,7 @@ import { type ClickHouseClient, type ClickHouseSettings, createClient } from "@c
 import { encodeNativeBlock, type NativeColumn } from "../native/native-block.ts";
 import type { Login } from "../server/server-files.ts";
 import { exceptionGuard } from "./exception-guard.ts";
+import { type SmallParams, SmallReads } from "./small-reads.ts";
 import { toSqlError } from "./sql-error.ts";
 
 /** Values of `{name:Type}` parameters. */
@@ -48,6 +49,7 @@ export class ClickHouse implements AsyncDisposable {
   readonly #control: ClickHouseClient;
   readonly #ownsControl: boolean;
   readonly #settings: ClickHouseSettings;
+  readonly #small: SmallReads;
 
   constructor(options: ClickHouseOptions) {
     const { url, login, database, maxConnections, requestTimeoutMs, mayChangeSettings } = { ...clickHouseDefaults, ...options };
@@ -64,6 +66,7 @@ export class ClickHouse implements AsyncDisposable {
       });
     this.#client = connect(maxConnections);
     this.#ownsControl = options.killer === undefined;
+    this.#small = new SmallReads(url, login, maxConnections, requestTimeoutMs);
     // Connections of their own: a kill must not queue behind the queries that hold all the others.
     this.#control = options.killer === undefined ? connect(2) : options.killer.#control;
     this.#settings = mayChangeSettings ? { output_format_json_quote_64bit_integers: 0, output_format_json_quote_denormals: 1 } : {};
@@ -82,6 +85,18 @@ export class ClickHouse implements AsyncDisposable {
     const [row] = await this.rows<Row>(sql, params, call);
     if (row === undefined) throw new Error(`no row came back, wanted one: ${sql.slice(0, 200)}`);
     return row;
+  }
+
+  /**
+   * A result of a few kilobytes in RowBinary, whole: for queries that read a few rows by their key, which take a third of
+   * the time of `rows`. They end by themselves soon enough not to be killed.
+   */
+  async small(sql: string, params: SmallParams = {}, settings: ClickHouseSettings = {}): Promise<Buffer> {
+    try {
+      return await this.#small.read(`${sql}\nFORMAT RowBinary`, params, { ...this.#settings, ...settings } as Readonly<Record<string, string | number>>);
+    } catch (error) {
+      throw toSqlError(error);
+    }
   }
 
   /** The result's bytes in a format of ClickHouse, as they arrive; ending the loop early kills the query. */
@@ -139,6 +154,7 @@ export class ClickHouse implements AsyncDisposable {
 
   /** Ends the connections. */
   async close(): Promise<void> {
+    this.#small.close();
     await this.#client.close();
     if (this.#ownsControl) await this.#control.close();
   }
