@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import { Readable } from "node:stream";
 import { finished } from "node:stream/promises";
 import { type ClickHouseClient, type ClickHouseSettings, createClient } from "@clickhouse/client";
+import { CLUSTER_SETTINGS, onCluster, splitClusterUrl } from "../cluster/cluster.ts";
 import { encodeNativeBlock, type NativeColumn } from "../native/native-block.ts";
 import type { Login } from "../server/server-files.ts";
 import { exceptionGuard } from "./exception-guard.ts";
@@ -26,6 +27,7 @@ export interface InsertCall extends SqlCall {
 
 /** How to connect. */
 export interface ClickHouseOptions {
+  /** Of a server, or, made by `urlInCluster`, of one that stands for its cluster. */
   readonly url: string;
   readonly login: Login;
   readonly database?: string;
@@ -50,9 +52,13 @@ export class ClickHouse implements AsyncDisposable {
   readonly #ownsControl: boolean;
   readonly #settings: ClickHouseSettings;
   readonly #small: SmallReads;
+  /** Name of the cluster that the server stands for. */
+  readonly cluster: string | undefined;
 
   constructor(options: ClickHouseOptions) {
-    const { url, login, database, maxConnections, requestTimeoutMs, mayChangeSettings } = { ...clickHouseDefaults, ...options };
+    const { url, cluster } = splitClusterUrl(options.url);
+    this.cluster = cluster;
+    const { login, database, maxConnections, requestTimeoutMs, mayChangeSettings } = { ...clickHouseDefaults, ...options };
     const connect = (connections: number): ClickHouseClient =>
       createClient({
         url,
@@ -69,7 +75,7 @@ export class ClickHouse implements AsyncDisposable {
     this.#small = new SmallReads(url, login, maxConnections, requestTimeoutMs);
     // Connections of their own: a kill must not queue behind the queries that hold all the others.
     this.#control = options.killer === undefined ? connect(2) : options.killer.#control;
-    this.#settings = mayChangeSettings ? { output_format_json_quote_64bit_integers: 0, output_format_json_quote_denormals: 1 } : {};
+    this.#settings = mayChangeSettings ? { output_format_json_quote_64bit_integers: 0, output_format_json_quote_denormals: 1, ...(cluster === undefined ? {} : CLUSTER_SETTINGS) } : {};
   }
 
   /** All rows of a query, by column name. 64-bit integers come as numbers: cast to String what may pass 2^53. */
@@ -204,7 +210,7 @@ export class ClickHouse implements AsyncDisposable {
 
   #kill(queryId: string): void {
     this.#control
-      .command({ query: "KILL QUERY WHERE query_id = {id:String} ASYNC", query_params: { id: queryId } })
+      .command({ query: `KILL QUERY${onCluster(this.cluster)} WHERE query_id = {id:String} ASYNC`, query_params: { id: queryId } })
       // The server is gone, and the query with it.
       .catch(() => undefined);
   }

@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { refuseUnsafeSql, SqlError } from "../../src/index.ts";
+import { restrictedSql, restrictedSqlLimits, SqlError } from "../../src/index.ts";
 import { type TestServer, testServer } from "../fixtures/with-server.ts";
 
 let test: TestServer;
@@ -16,8 +16,7 @@ afterAll(() => test.end());
 
 /** As a service does it: the check of the text, then the server's own. */
 async function asAnalyst(sql: string): Promise<unknown[]> {
-  refuseUnsafeSql(sql);
-  return await test.analyst.rows(sql);
+  return await test.analyst.rows(restrictedSql(sql));
 }
 
 describe("the restricted user", () => {
@@ -42,6 +41,25 @@ describe("the restricted user", () => {
     ["a local file by the scalar function", () => "SELECT file('/etc/passwd')"],
     ["a local file by a function passed on", () => "SELECT arrayMap(file, ['/etc/passwd'])"],
     ["a local file by an escaped name", () => "SELECT `fi\\x6ce`('/etc/passwd')"],
+    ["a local file by a name in typographic quotes", () => "SELECT \u201cfi\\x6ce\u201d('/etc/passwd')"],
+    ["a local file by a function applied", () => "SELECT * APPLY(file) FROM (SELECT '/etc/passwd')"],
+    ["a local file behind a comment that a comment hides", () => "SELECT /* /* */ 1 */ file/**/('/etc/passwd')"],
+    ["settings of a subquery", () => "SELECT * FROM (SELECT 1 SETTINGS max_execution_time = 0)"],
+    ["a table function that a subquery's settings allow", () => "SELECT * FROM (SELECT * FROM eVal('SELECT 1') SETTINGS allow_experimental_eval_table_function = 1)"],
+    ["what a here-document hides", () => "SELECT $a$ $a$, 1"],
+    ["a setting by its name", () => "SELECT getSetting('readonly')"],
+    ["the server's name", () => "SELECT hostName()"],
+    ["the server's name by a function applied", () => "SELECT * APPLY hostName FROM few"],
+    ["a server variable", () => "SELECT @@version"],
+    ["a state made by hand", () => "SELECT CAST(unhex('00') AS AggregateFunction(sum, UInt8))"],
+    ["a state made by a type in a text", () => "SELECT CAST(unhex('00'), 'AggregateFunction(sum, UInt8)')"],
+    ["settings listed", () => "SHOW SETTINGS LIKE 'max%'"],
+    ["another format", () => "SELECT 1 FORMAT Native"],
+    ["a write explained", () => "EXPLAIN INSERT INTO secret.rows SELECT 1"],
+    ["brackets that leave their query", () => "SELECT 1) UNION ALL (SELECT 2"],
+    ["brackets too deep", () => `SELECT ${"(".repeat(100)}1${")".repeat(100)}`],
+    ["a null byte", () => "SELECT 1\0"],
+    ["a quote that does not end", () => "SELECT 'abc"],
     ["a local file by a name in a parameter", () => "SELECT {f:Identifier}('/etc/passwd')"],
     ["a local file by SQL in a text", () => "SELECT * FROM eval(concat('SELECT fi', 'le(1)'))"],
     ["a folder", () => "SELECT * FROM filesystem('/etc')"],
@@ -70,8 +88,26 @@ describe("the restricted user", () => {
   });
 
   it("may write of a profile, and pass any text as a parameter", async () => {
-    expect(() => refuseUnsafeSql("SELECT profile, filename, my_file FROM few WHERE text = 'eval_me'")).not.toThrow();
-    refuseUnsafeSql("SELECT {text:String} AS text");
-    expect(await test.analyst.rows("SELECT {text:String} AS text", { text: "system.file" })).toEqual([{ text: "system.file" }]);
+    expect(restrictedSql("SELECT profile, file_name, my_file FROM few WHERE text = 'eval file() system.one';")).toBe("SELECT profile, file_name, my_file FROM few WHERE text = 'eval file() system.one'");
+    expect(await test.analyst.rows(restrictedSql("SELECT {text:String} AS text"), { text: "system.file" })).toEqual([{ text: "system.file" }]);
+  });
+
+  it.each([
+    "SELECT count(*) FILTER (WHERE a > 1) AS n, quantileTDigestIf(0.5)(a, a > 0) AS q, uniqExactOrNull(a) AS u, sumArray([a]) AS s FROM few",
+    "SELECT CASE WHEN (a = 1) THEN (2) ELSE (3) END AS c, a IN (1, 2) AS i, [a, 1][1] AS e, (a, 'x').1 AS t, a = 1 ? 1 : 0 AS b FROM few",
+    "WITH few2 AS (SELECT a FROM few) SELECT a, row_number() OVER (PARTITION BY a % 2 ORDER BY a) AS r FROM few2 ORDER BY a LIMIT 1 BY r",
+    "SELECT CAST(a AS Decimal(10, 2)) AS d, '[1]'::Array(UInt8) AS l, toDate('2020-01-01') + INTERVAL 1 DAY AS day, arrayMap((x, y) -> x + y, [a], [1]) AS m FROM few",
+    "SELECT * EXCEPT (a) REPLACE (1 AS b) APPLY(x -> x + 1) FROM (SELECT a, a AS b FROM few)",
+    "EXPLAIN indexes = 1, actions = 0 SELECT a FROM few",
+    "DESCRIBE few",
+    "SELECT 1.5e-3, 0x1F, .5, 1_000, 'it''s \\' -- no comment', 1 AS \"a \"\"b\" /* one /* two */ */ -- end",
+  ])("may send %s", async (sql) => {
+    await test.analyst.rows(restrictedSql(sql));
+  });
+
+  it("says which limit a statement passes", () => {
+    expect(() => restrictedSql(`SELECT '${"x".repeat(restrictedSqlLimits.characters)}'`)).toThrow(/has 26\d+ characters, wanted at most 262144/);
+    expect(() => restrictedSql(`SELECT ${"[".repeat(65)}${"]".repeat(65)}`)).toThrow("brackets are nested deeper than 64");
+    expect(() => restrictedSql(" -- nothing")).toThrow("there is no statement");
   });
 });

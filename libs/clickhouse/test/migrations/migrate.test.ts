@@ -56,6 +56,34 @@ describe("migrate", () => {
     expect(await run()).toEqual(["0002_broken.sql"]);
   });
 
+  it("refuses a table that was altered or dropped by hand, and names the column", async () => {
+    write("0002_more.sql", "ALTER TABLE {{db}}.a ADD COLUMN IF NOT EXISTS y Array(LowCardinality(String)) CODEC(ZSTD(1)) AFTER x, ADD COLUMN IF NOT EXISTS z UInt8;\nALTER TABLE {{db}}.a DROP COLUMN IF EXISTS z;\nCREATE OR REPLACE VIEW {{db}}.v AS SELECT x FROM {{db}}.a");
+    await run();
+    await run();
+    const changes = [
+      ["ALTER TABLE a MODIFY COLUMN y Array(String)", "column y of table DB.a: got type Array(String), wanted Array(LowCardinality(String)) as in 0002_more.sql", "ALTER TABLE a MODIFY COLUMN y Array(LowCardinality(String))"],
+      ["ALTER TABLE a DROP COLUMN y", "table DB.a has no column y, which 0002_more.sql made", "ALTER TABLE a ADD COLUMN y Array(LowCardinality(String))"],
+      ["ALTER TABLE a ADD COLUMN w UInt8", "table DB.a has a column w, which no migration made", "ALTER TABLE a DROP COLUMN w"],
+      ["RENAME TABLE v TO other", "view DB.v is not there, which 0002_more.sql made", "RENAME TABLE other TO v"],
+      ["RENAME TABLE a TO b", "table DB.a is not there, which 0001_first.sql made", "CREATE TABLE a (x UInt8, y Array(LowCardinality(String))) ENGINE = MergeTree ORDER BY (x, y)"],
+      ["SELECT 1", "table DB.a: got sorting key x, y, wanted x as in 0001_first.sql", "SELECT 1"],
+    ] as const;
+    for (const [change, said, undo] of changes) {
+      const here = (sql: string) => test.owner.command(sql.replace(/TABLE (\w+)( TO )?/, (_, table: string, to?: string) => `TABLE ${database}.${table}${to === undefined ? "" : ` TO ${database}.`}`));
+      await here(change);
+      await expect(run(), change).rejects.toThrow(`the database is not as the migrations left it: ${said.replace("DB", database)}; put it back`);
+      await here(undo);
+    }
+  });
+
+  it("may be run by several programs at once", async () => {
+    write("0002_view.sql", "CREATE OR REPLACE VIEW {{db}}.v AS SELECT x FROM {{db}}.a; ALTER TABLE {{db}}.a ADD COLUMN IF NOT EXISTS y UInt8");
+    write("0001_first.sql", "CREATE TABLE IF NOT EXISTS {{db}}.a (x UInt8) ENGINE = MergeTree ORDER BY x");
+    await Promise.all(Array.from({ length: 8 }, run));
+    expect(await test.owner.rows(`SELECT version FROM ${database}.schema_migrations FINAL ORDER BY version`)).toEqual([{ version: 1 }, { version: 2 }]);
+    expect(await run()).toEqual([]);
+  });
+
   it("refuses names without a number, numbers used twice, and variables without a value", async () => {
     write("0001_twin.sql", "SELECT 1");
     await expect(run()).rejects.toThrow("0001_first.sql and 0001_twin.sql have the same number");
@@ -66,6 +94,6 @@ describe("migrate", () => {
     const third = join(test.folder, `${database}-third`);
     mkdirSync(third);
     writeFileSync(join(third, "0001_first.sql"), "SELECT '{{other}}'");
-    await expect(migrate(test.owner, { folder: third, database, variables: { db: "x" } })).rejects.toThrow("names {{other}}, wanted one of db");
+    await expect(migrate(test.owner, { folder: third, database, variables: { db: "x" } })).rejects.toThrow("names {{other}}, wanted one of db, on_cluster, replicated, tables");
   });
 });
