@@ -17,11 +17,11 @@ interface Field {
 /** What features are filtered and ordered by, over the rows of features (s) and best explanations (e). */
 export const FIELDS: Readonly<Record<string, Field>> = {
   feature_index: { sql: "s.feature_index", type: "number" },
-  n_firings: { sql: "s.n_firings", type: "number" },
-  frac_nonzero: { sql: "(s.n_firings / {counted_tokens:Float64})", type: "number" },
+  n_firings: { sql: "if(s.imported = 1, NULL, s.n_firings)", type: "number" },
+  frac_nonzero: { sql: "if(s.imported = 1, s.given_frac_nonzero, s.n_firings / {counted_tokens:Float64})", type: "number" },
   max_activation: { sql: "s.max_activation", type: "number" },
-  mean_activation: { sql: "if(s.n_firings = 0, 0, s.sum_activation / s.n_firings)", type: "number" },
-  dead: { sql: "(s.n_firings = 0)", type: "boolean" },
+  mean_activation: { sql: "multiIf(s.imported = 1, NULL, s.n_firings = 0, 0, s.sum_activation / s.n_firings)", type: "number" },
+  dead: { sql: "(s.n_firings = 0 AND s.imported = 0)", type: "boolean" },
   explained: { sql: "(e.explanations > 0)", type: "boolean" },
   score: { sql: "e.score", type: "number" },
 };

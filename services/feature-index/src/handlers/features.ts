@@ -3,6 +3,8 @@ import { CoActivationMeasure } from "@mistral-sae/contracts/mistral_sae/feature_
 import { ActivationGroup, FeatureView } from "@mistral-sae/contracts/mistral_sae/feature_index/v1/feature";
 import { type Handlers, invalidArgument } from "@mistral-sae/rpc";
 import type { Measure } from "../building/coactivation.ts";
+import { isDashboard, requireActivations } from "../exchange/dashboards.ts";
+import { givenHistogram } from "../exchange/given-histogram.ts";
 import type { Parts } from "../parts.ts";
 import { ranked, readCoactivations } from "../serving/coactivations.ts";
 import { histogramOf } from "../serving/histogram.ts";
@@ -57,6 +59,7 @@ export function featureHandlers(parts: Parts): Pick<Handlers<typeof FeatureIndex
       const { parent, nBins, seed, corpus, dataSource } = request;
       const { index, feature } = indexOfFeature(catalogue, "parent", parent, corpus);
       const group = request.group === ActivationGroup.UNSPECIFIED ? ActivationGroup.TOP : request.group;
+      if (group === ActivationGroup.NON_ACTIVATING) requireActivations(index, "where a feature does not fire");
       const page = offsetPage(request, ["activations", index.indexId, feature, group, nBins, String(seed), dataSource], DEFAULT_EXAMPLES);
       const read = (sequences: readonly number[]) => readWindows(clickhouse, index.corpus.corpusId, sequences, signal);
       const firings = new Firings(clickhouse, index, feature, dataSource, signal);
@@ -72,12 +75,14 @@ export function featureHandlers(parts: Parts): Pick<Handlers<typeof FeatureIndex
     getHistogram: async ({ name, nBins, log, corpus }, { signal }) => {
       const { index, feature } = indexOfFeature(catalogue, "name", name, corpus);
       if (nBins > MOST_BINS) throw invalidArgument("n_bins", `got ${nBins}, wanted at most ${MOST_BINS}`);
+      if (isDashboard(index)) return { histogram: await givenHistogram(clickhouse, index, feature, nBins, log, signal) };
       return { histogram: await histogramOf(new Firings(clickhouse, index, feature, "", signal), nBins === 0 ? DEFAULT_BINS : nBins, log) };
     },
     listCoActivations: async (request, { signal }) => {
       const { index, feature } = indexOfFeature(catalogue, "parent", request.parent, request.corpus);
       const measure = MEASURES[request.measure];
       if (measure === undefined) throw invalidArgument("measure", `got ${request.measure}, wanted JACCARD, PHI or PMI`);
+      requireActivations(index, "what fires together");
       const page = offsetPage(request, ["coactivations", index.indexId, feature, measure], DEFAULT_COACTIVATIONS);
       const row = (await readCoactivations(clickhouse, index.indexId, [feature], signal)).get(feature);
       const all = row === undefined ? [] : ranked(row, measure);

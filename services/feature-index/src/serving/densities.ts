@@ -29,11 +29,11 @@ export class Densities {
   async #load(index: IndexRecord): Promise<Float64Array> {
     const densities = new Float64Array(index.sae.dSae);
     const counted = Math.max(1, countedTokens(index));
-    const rows = await this.#clickhouse.rows<{ f: number; n: number }>(
-      `SELECT feature_index AS f, n_firings AS n FROM ${T.features} WHERE index_id = {indexId:UInt32} AND n_firings > 0`,
-      { indexId: index.indexId },
+    const rows = await this.#clickhouse.rows<{ f: number; share: number }>(
+      `SELECT feature_index AS f, if(imported = 1, ifNull(given_frac_nonzero, 0), n_firings / {counted:Float64}) AS share FROM ${T.features} WHERE index_id = {indexId:UInt32} AND share > 0`,
+      { indexId: index.indexId, counted },
     );
-    for (const { f, n } of rows) densities[f] = n / counted;
+    for (const { f, share } of rows) densities[f] = share;
     return densities;
   }
 }

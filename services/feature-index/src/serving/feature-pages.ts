@@ -5,6 +5,7 @@ import { notFound } from "@mistral-sae/rpc";
 import type { IndexRecord } from "../catalogue/records.ts";
 import type { Vocabularies } from "../corpus/vocabulary.ts";
 import type { Peers } from "../peers/peers.ts";
+import { ACTS_F32 } from "../store/activations-sql.ts";
 import { T } from "../store/tables.ts";
 import { type Context, type ExampleBin, exampleMessage, topBin } from "../wire/example-message.ts";
 import { basicFeature, fullFeature } from "../wire/feature-message.ts";
@@ -78,7 +79,7 @@ export class FeaturePages {
 
   async #examples(indexId: number, features: readonly number[], signal: AbortSignal): Promise<StoredExample[]> {
     return await this.#parts.clickhouse.rows<StoredExample>(
-      `SELECT feature_index AS feature, stratum, sequence_id AS sequence, token_index AS token, pos, arrayMap(a -> toFloat32(a), acts) AS acts FROM ${T.featureExamples}
+      `SELECT feature_index AS feature, stratum, sequence_id AS sequence, token_index AS token, pos, ${ACTS_F32} AS acts FROM ${T.featureExamples}
        WHERE index_id = {indexId:UInt32} AND feature_index IN {features:Array(UInt32)} ORDER BY feature_index, stratum, rank`,
       { indexId, features },
       { signal, settings: pointRead },
@@ -105,10 +106,12 @@ function existing<Row>(rows: ReadonlyMap<number, Row>, index: IndexRecord, featu
   return row;
 }
 
-function binOf({ strataMin, strataMax, strataN, nFirings }: FullRow, stratum: number): ExampleBin {
+function binOf({ strataMin, strataMax, strataN, nFirings, imported, givenStrataShare }: FullRow, stratum: number): ExampleBin {
   if (stratum === 0) return topBin;
   const bin = stratum - 1;
-  return { group: ActivationGroup.QUANTILE_COUNT, bin, min: strataMin[bin] ?? 0, max: strataMax[bin] ?? 0, contains: (strataN[bin] ?? 0) / nFirings };
+  const edges = { bin, min: strataMin[bin] ?? 0, max: strataMax[bin] ?? 0 };
+  if (imported === 1) return { ...edges, group: ActivationGroup.QUANTILE_VALUE, contains: givenStrataShare[bin] ?? 0 };
+  return { ...edges, group: ActivationGroup.QUANTILE_COUNT, contains: (strataN[bin] ?? 0) / nFirings };
 }
 
 function correlatedOf(row: FullRow): { readonly feature: number; readonly value: number }[] {

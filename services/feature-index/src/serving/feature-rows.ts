@@ -17,6 +17,10 @@ export interface BasicRow {
   readonly posLogits: readonly number[];
   readonly negTokenIds: readonly number[];
   readonly negLogits: readonly number[];
+  /** 1 where a dashboard was imported: counts are unknown then. */
+  readonly imported: number;
+  /** Share of tokens that a dashboard gives. */
+  readonly givenFracNonzero: number | null;
 }
 
 /** What the feature page shows besides. */
@@ -31,6 +35,10 @@ export interface FullRow extends BasicRow, CoactiveRow {
   readonly sourceN: readonly number[];
   readonly nearest: readonly number[];
   readonly nearestCosine: readonly number[];
+  /** What a dashboard gives: the histogram of activations, and the share of each stratum. */
+  readonly givenHistEdges: readonly number[];
+  readonly givenHistCounts: readonly number[];
+  readonly givenStrataShare: readonly number[];
 }
 
 const LISTED = 10;
@@ -40,10 +48,11 @@ const first = (column: string, n: number) => (n === 0 ? column : `arraySlice(${c
 const columns = (listed: number) => `feature_index AS feature, n_firings AS nFirings, toFloat64(max_activation) AS maxActivation, sum_activation AS sumActivation,
   ${first("top_token_ids", listed)} AS topTokenIds, ${first("top_token_n", listed)} AS topTokenN, arrayMap(x -> toFloat64(x), ${first("top_token_sum", listed)}) AS topTokenSum,
   w_dec_norm AS wDecNorm, ${first("pos_token_ids", listed)} AS posTokenIds, ${first("pos_logits", listed)} AS posLogits,
-  ${first("neg_token_ids", listed)} AS negTokenIds, ${first("neg_logits", listed)} AS negLogits`;
+  ${first("neg_token_ids", listed)} AS negTokenIds, ${first("neg_logits", listed)} AS negLogits, imported, given_frac_nonzero AS givenFracNonzero`;
 const FULL = `${columns(0)}, log_bins AS logBins, log_counts AS logCounts, linear_counts AS linearCounts, strata_n AS strataN,
   arrayMap(x -> toFloat64(x), strata_min) AS strataMin, arrayMap(x -> toFloat64(x), strata_max) AS strataMax, sources, source_n AS sourceN,
-  nearest, arrayMap(x -> toFloat64(x), nearest_cosine) AS nearestCosine, ${COACTIVE_COLUMNS}`;
+  nearest, arrayMap(x -> toFloat64(x), nearest_cosine) AS nearestCosine,
+  given_hist_edges AS givenHistEdges, given_hist_counts AS givenHistCounts, given_strata_share AS givenStrataShare, ${COACTIVE_COLUMNS}`;
 
 /** Rows of these features by number. */
 export async function readBasicRows(clickhouse: ClickHouse, indexId: number, features: readonly number[], signal: AbortSignal): Promise<ReadonlyMap<number, BasicRow>> {

@@ -1,6 +1,7 @@
 import type { ClickHouse } from "@mistral-sae/clickhouse";
 import { BlockLayout } from "../blocks/block-layout.ts";
 import type { IndexRecord } from "../catalogue/records.ts";
+import { ACTS_F32 } from "../store/activations-sql.ts";
 import { T } from "../store/tables.ts";
 import type { WindowFiring } from "../wire/example-message.ts";
 
@@ -73,7 +74,7 @@ export class Firings {
   async inWindows(places: readonly Place[]): Promise<WindowFiring[]> {
     const blocks = [...new Set(places.map(({ block }) => block))];
     const rows = await this.#clickhouse.rows<{ block: number; pos: number[]; acts: number[] }>(
-      `SELECT block, pos, arrayMap(a -> toFloat32(a), acts) AS acts FROM ${T.postings} WHERE ${this.#where()} AND block IN {blocks:Array(UInt32)} ORDER BY block, is_special`,
+      `SELECT block, pos, ${ACTS_F32} AS acts FROM ${T.postings} WHERE ${this.#where()} AND block IN {blocks:Array(UInt32)} ORDER BY block, is_special`,
       { ...this.#params(), blocks },
       this.#call(),
     );
@@ -123,7 +124,7 @@ export class Firings {
       this.#source === ""
         ? ""
         : `AND toUInt32(block * {blockSequences:UInt32} + intDiv(pos, {contextSize:UInt32})) IN (SELECT sequence_id FROM ${T.sequences} WHERE corpus_id = {corpusId:UInt32} AND source = {source:String})`;
-    return `SELECT block, p AS pos, toFloat64(a) AS activation FROM (SELECT block, pos AS positions, acts FROM ${T.postings} WHERE ${this.#where()}) ARRAY JOIN positions AS p, acts AS a WHERE 1 ${inSource}`;
+    return `SELECT block, p AS pos, toFloat64(a) AS activation FROM (SELECT block, pos AS positions, ${ACTS_F32} AS values FROM ${T.postings} WHERE ${this.#where()}) ARRAY JOIN positions AS p, values AS a WHERE 1 ${inSource}`;
   }
 
   #where(): string {

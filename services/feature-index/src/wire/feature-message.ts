@@ -15,12 +15,13 @@ export function basicFeature(index: IndexRecord, row: BasicRow, texts: readonly 
     name: featureName(index, row.feature),
     featureIndex: row.feature,
     hookName: index.sae.hookName,
-    fracNonzero: row.nFirings / Math.max(1, countedTokens(index)),
+    fracNonzero: row.imported === 1 ? (row.givenFracNonzero ?? 0) : row.nFirings / Math.max(1, countedTokens(index)),
     nFirings: BigInt(row.nFirings),
     maxActivation: row.maxActivation,
     meanActivation: row.nFirings === 0 ? 0 : row.sumActivation / row.nFirings,
     wDecNorm: row.wDecNorm,
-    dead: row.nFirings === 0,
+    dead: row.nFirings === 0 && row.imported === 0,
+    unknownFields: unknownFields(row),
     posLogits: logits(row.posTokenIds, row.posLogits),
     negLogits: logits(row.negTokenIds, row.negLogits),
     topTokens: row.topTokenIds.map((tokenId, i) => ({
@@ -39,10 +40,22 @@ export function fullFeature(index: IndexRecord, row: FullRow, texts: readonly st
   return {
     ...basicFeature(index, row, texts, own),
     explanations: own.map(explanationMessage),
-    ...(row.nFirings === 0 ? {} : { freqHist: logHistogramMessage(row.logBins, row.logCounts), linearHist: linearHistogramMessage(row.maxActivation, row.linearCounts) }),
+    ...(row.nFirings === 0 ? givenHistogram(row) : { freqHist: logHistogramMessage(row.logBins, row.logCounts), linearHist: linearHistogramMessage(row.maxActivation, row.linearCounts) }),
     nearest: row.nearest.map((featureIndex, i) => ({ featureIndex, value: row.nearestCosine[i] as number, description: explanations.get(featureIndex)?.[0]?.description ?? "" })),
     nFiringsBySource: Object.fromEntries(row.sources.map((source, i) => [source, BigInt(row.sourceN[i] as number)])),
   } satisfies FeatureInit;
+}
+
+/** What a dashboard does not tell. */
+function unknownFields({ imported, givenFracNonzero }: BasicRow): string[] {
+  if (imported === 0) return [];
+  return ["n_firings", "mean_activation", "w_dec_norm", "freq_hist", "position_hist", "n_firings_by_source", "correlated", ...(givenFracNonzero === null ? ["frac_nonzero"] : [])];
+}
+
+/** The histogram that a dashboard gives, where its heights are counts. */
+function givenHistogram({ givenHistEdges, givenHistCounts }: FullRow): { readonly linearHist?: MessageInitShape<typeof HistogramSchema> } {
+  if (givenHistCounts.length === 0 || !givenHistCounts.every((count) => Number.isSafeInteger(count) && count >= 0)) return {};
+  return { linearHist: { binEdges: [...givenHistEdges], counts: givenHistCounts.map(BigInt) } };
 }
 
 /** From the first bin that holds something to the last, empty ones between included. */
