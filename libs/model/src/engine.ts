@@ -1,5 +1,7 @@
 import type { SparseRows, WireSparseCode } from "@mistral-sae/tensor";
 import type { Edit, EditProof } from "./edits/edit.ts";
+import type { NearMisses } from "./sae/near-misses.ts";
+import type { NeighbourRows } from "./sae/neighbours.ts";
 import type { LoadedSae } from "./sae/loaded-sae.ts";
 import type { SamplingParams } from "./sampling/params.ts";
 
@@ -76,7 +78,10 @@ export interface Engine {
   featureLogits(sae: string, start: number, end: number, options?: { readonly topK?: number; readonly signal?: AbortSignal }): Promise<FeatureLogits>;
 
   /** Features whose rows have the largest cosine with a vector [d_in] or another feature (itself left out). */
-  nearest(sae: string, query: Float32Array | number, options?: { readonly side?: SaeSide; readonly topK?: number }): Promise<readonly Neighbour[]>;
+  nearest(sae: string, query: Float32Array | number, options?: NearestOptions): Promise<readonly Neighbour[]>;
+
+  /** The neighbours of features [start, end), each compared with all. `topK` defaults to 10. */
+  neighbours(sae: string, start: number, end: number, options?: NearestOptions & { readonly signal?: AbortSignal }): Promise<NeighbourRows>;
 
   /** Bytes that the keys and values of a sequence of `tokens` tokens take of {@link EngineInfo.cacheBytes}. */
   cacheBytesOf(tokens: number): number;
@@ -344,11 +349,18 @@ export interface SaeInfo {
 
 export type SaeSide = "decoder" | "encoder";
 
+export interface NearestOptions {
+  readonly side?: SaeSide;
+  readonly topK?: number;
+}
+
 export interface EncodeOptions {
   /** Element type of the activations; default F16 (F32 in its place where a value does not fit). */
   readonly activationDtype?: "F32" | "F16" | "BF16";
   /** Keep at most this many features a row, 0 keeps all; default 0. */
   readonly maxFeatures?: number;
+  /** So many features a row that came closest to firing; default 0. */
+  readonly nearMisses?: number;
   readonly signal?: AbortSignal;
 }
 
@@ -363,11 +375,14 @@ export interface EncodedRows {
   /** First row. */
   readonly start: number;
   readonly code: WireSparseCode;
+  readonly nearMisses?: NearMisses | undefined;
 }
 
 export interface EncodedBatch extends PackedBatch {
   readonly code: WireSparseCode;
+  readonly nearMisses?: NearMisses | undefined;
 }
+
 
 export interface FeatureLogits {
   readonly topK: number;

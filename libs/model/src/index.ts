@@ -8,6 +8,8 @@ export type * from "./edits/edit.ts";
 export { contradiction, neverTogether } from "./edits/contradiction.ts";
 export { selectionsMeet } from "./edits/rules.ts";
 export type { LoadedSae } from "./sae/loaded-sae.ts";
+export type { NearMisses } from "./sae/near-misses.ts";
+export type { NeighbourRows } from "./sae/neighbours.ts";
 export { noToken } from "./generation/no-token.ts";
 export { greedy, mostLogprobs, type SamplingParams } from "./sampling/params.ts";
 export { engineDefaults, openEngine } from "./client/open-engine.ts";

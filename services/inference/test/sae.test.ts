@@ -2,9 +2,10 @@ import { readFileSync } from "node:fs";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { ConflictPolicy, SteeringMethod, StrengthUnit } from "@mistral-sae/contracts/mistral_sae/common/v1/intervention";
 import { DataType } from "@mistral-sae/contracts/mistral_sae/common/v1/tensor";
-import { type EncodeRequestSchema, type EncodeResponse, SaeState, ValidationPolicy } from "@mistral-sae/contracts/mistral_sae/sae/v1/sae";
+import { type EncodeRequestSchema, type EncodeResponse, SaeSide, SaeState, ValidationPolicy } from "@mistral-sae/contracts/mistral_sae/sae/v1/sae";
 import { Code, type RpcError } from "@mistral-sae/rpc";
-import { u32View, unpackSparse } from "@mistral-sae/tensor";
+import { loadSae, SaeCodec } from "@mistral-sae/sae";
+import { f32View, rowBounds, u32View, unpackSparse } from "@mistral-sae/tensor";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { generate, idsOf, variantOf } from "./support/generate.ts";
 import { f32, floats, ids } from "./support/messages.ts";
@@ -119,6 +120,51 @@ describe("Encode", () => {
     expect(worst).toBeLessThan(1e-2);
   });
 
+  it("tells the features ranked just below the k-th of every row, as the exact codec does", async () => {
+    const near = 8;
+    const [response] = await encode([{ sae: SAE, input: { case: "sequences", value: { sequences } }, activationDtype: DataType.F32, nearMisses: near }]);
+    const code = codeOf(response);
+    const missed = unpackSparse(response!.nearMisses!);
+    const thresholds = f32View(response!.nearMissThresholds);
+    const { sae } = await loadSae(folder);
+    const { k = 0 } = sae.config;
+    const codec = new SaeCodec({ ...sae, config: { ...sae.config, k: k + near } });
+    let row = 0;
+    const all = new SaeCodec({ ...sae, config: { ...sae.config, k: sae.config.dSae } });
+    for (const { tokenIds } of sequences) {
+      for await (const { tensor } of service.inference.forward({ prompts: [ids(tokenIds)], hookNames: [HOOK] })) {
+        const deeper = codec.encodeRows(floats(tensor));
+        const dense = all.encodeDense(floats(tensor));
+        for (let at = 0; at < tokenIds.length; at++, row++) {
+          const [start, end] = rowBounds(missed, row);
+          const [from, to] = rowBounds(deeper, at);
+          expect(end - start).toBe(Math.max(0, to - from - k));
+          const fired = new Set(code.indices.subarray(...rowBounds(code, row)));
+          for (let i = 0; i < end - start; i++) {
+            expect(fired.has(missed.indices[start + i]!)).toBe(false);
+            // Batches of other shapes round the last bits otherwise.
+            expect(missed.values[start + i]).toBeCloseTo(deeper.values[from + k + i]!, 2);
+            expect(thresholds[start + i]).toBeCloseTo(deeper.values[from + k - 1]!, 2);
+            expect(missed.values[start + i]!).toBeLessThanOrEqual(thresholds[start + i]!);
+            expect(missed.values[start + i]).toBeCloseTo(dense[at * missed.dSae + missed.indices[start + i]!]!, 2);
+          }
+        }
+      }
+    }
+    expect(missed.nTokens).toBe(row);
+    expect(missed.values.length).toBeGreaterThan(4 * row);
+  });
+
+  it("tells near-misses of the chunks that ask for them alone, of residuals too", async () => {
+    const residual = f32(Float32Array.from({ length: 3 * 192 }, (_, i) => 20 * Math.sin(i * i)), [3, 192]);
+    const chunk = (nearMisses: number): Encode => ({ sae: SAE, input: { case: "residual", value: residual }, nearMisses });
+    const [without, with4] = await encode([chunk(0), chunk(4)]);
+    expect(without?.nearMisses).toBeUndefined();
+    expect(with4?.nearMisses).toMatchObject({ nTokens: 3, activationDtype: DataType.F32 });
+    expect(with4?.code).toEqual(without?.code);
+    await expect(encode([chunk(65)])).rejects.toMatchObject({ code: Code.InvalidArgument, message: expect.stringMatching(/near_misses: got 65, wanted at most 64/) as string });
+  });
+
   it("answers many chunks in order, and ends with an error at a bad one", async () => {
     const chunk = (chunkId: number): Encode => ({ sae: chunkId === 0 ? SAE : "", chunkId: BigInt(chunkId), input: { case: "sequences", value: { sequences: sequences.slice(chunkId % 6, (chunkId % 6) + 1) } } });
     const responses = await encode(Array.from({ length: 12 }, (_, i) => chunk(i)));
@@ -153,6 +199,30 @@ describe("the rows of an SAE", () => {
     expect(neighbours[0]?.cosine).toBeCloseTo(1, 4);
     const own = await service.saes.nearestFeatures({ sae: SAE, query: { case: "featureIndex", value: 4 }, topK: 3 });
     expect(own.neighbours.map(({ feature }) => feature?.featureIndex)).not.toContain(4);
+  });
+
+  it("are compared with one another all at once", async () => {
+    const { sae: described } = await service.saes.getSae({ name: SAE });
+    const dSae = described!.dSae;
+    for (const side of [SaeSide.DECODER, SaeSide.ENCODER]) {
+      let at = 0;
+      for await (const { featureStart, topK, featureIndices, cosines, norms } of service.saes.getFeatureNeighbours({ sae: SAE, side, topK: 3 })) {
+        expect([featureStart, topK]).toEqual([at, 3]);
+        expect(featureIndices?.shape).toEqual([norms?.shape[0], 3]);
+        const own = await service.saes.nearestFeatures({ sae: SAE, side, query: { case: "featureIndex", value: at }, topK: 3 });
+        // Rows of an orthonormal basis: which of the others come first is a matter of rounding.
+        expect(own.neighbours).toHaveLength(3);
+        for (const [i, { cosine }] of own.neighbours.entries()) expect(floats(cosines)[i]).toBeCloseTo(cosine, 4);
+        expect(floats(norms)[0]).toBeCloseTo(1, 4);
+        expect([...u32View(featureIndices!.data).subarray(0, 3)]).not.toContain(at);
+        at += norms?.shape[0] ?? 0;
+      }
+      expect(at).toBe(dSae);
+    }
+    const read = async () => {
+      for await (const _ of service.saes.getFeatureNeighbours({ sae: SAE, featureStart: dSae })) throw new Error("answered");
+    };
+    await expect(read()).rejects.toMatchObject({ code: Code.InvalidArgument });
   });
 
   it("name the tokens that they promote and suppress", async () => {

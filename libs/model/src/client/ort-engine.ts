@@ -13,6 +13,7 @@ import type {
   ForwardOptions,
   LogitsOptions,
   LogitsResult,
+  NearestOptions,
   Neighbour,
   PackedBatch,
   PrefillResult,
@@ -28,12 +29,13 @@ import type {
 } from "../engine.ts";
 import type { EditProof } from "../edits/edit.ts";
 import type { LoadedSae } from "../sae/loaded-sae.ts";
+import type { NeighbourRows } from "../sae/neighbours.ts";
 import { type CodeFormat, packDecodeRows, type PackedSequences, type StepReport } from "../worker/protocol.ts";
 import { graphHead } from "../graph/head-width.ts";
 import { arenaBytes } from "../runtime/kv-arena.ts";
 import { capacityFor } from "../runtime/kv-cache.ts";
 import { checkTokens } from "./check-tokens.ts";
-import { joinFeatureLogits, rangesOf, requirePositive } from "./feature-ranges.ts";
+import { joinFeatureLogits, joinNeighbours, rangesOf, requirePositive, requireRange } from "./feature-ranges.ts";
 import { editCompactor, packByLength, packMasks, packSequences } from "./packing.ts";
 import { pipeline } from "./pipeline.ts";
 import type { WorkerLink } from "./worker-link.ts";
@@ -140,7 +142,7 @@ export class OrtEngine implements Engine {
     const format = formatOf(options);
     const jobs = rangesOf(0, rows.length / dIn, this.#batchTokens).map(([start, end]) => async (signal: AbortSignal): Promise<EncodedRows> => {
       const part = rows.slice(start * dIn, end * dIn);
-      return { start, code: await this.#link.call("encodeRows", { sae, rows: part, format }, { signal, move: [part] }) };
+      return { start, ...(await this.#link.call("encodeRows", { sae, rows: part, format }, { signal, move: [part] })) };
     });
     yield* pipeline(jobs, options.signal);
   }
@@ -161,18 +163,25 @@ export class OrtEngine implements Engine {
   async featureLogits(sae: string, start: number, end: number, { topK = 10, signal }: { readonly topK?: number; readonly signal?: AbortSignal } = {}): Promise<FeatureLogits> {
     const { dSae } = this.#sae(sae);
     requirePositive("topK", topK, this.info.dVocab);
-    if (!(Number.isSafeInteger(start) && Number.isSafeInteger(end) && start >= 0 && start <= end && end <= dSae)) {
-      throw new InputError("the range of features lies outside the SAE", { field: "start, end", got: `${start} to ${end}`, wanted: `within 0 to ${dSae}` });
-    }
+    requireRange(start, end, dSae);
     const parts: FeatureLogits[] = [];
     const jobs = rangesOf(start, end, 256).map(([from, to]) => async (stop: AbortSignal) => await this.#link.call("featureLogits", { sae, start: from, end: to, topK }, { signal: stop }));
     for await (const part of pipeline(jobs, signal)) parts.push(part);
     return joinFeatureLogits(parts, topK);
   }
 
-  async nearest(sae: string, query: Float32Array | number, { side = "decoder", topK = 10 }: { readonly side?: SaeSide; readonly topK?: number } = {}): Promise<readonly Neighbour[]> {
+  async nearest(sae: string, query: Float32Array | number, { side = "decoder", topK = 10 }: NearestOptions = {}): Promise<readonly Neighbour[]> {
     requirePositive("topK", topK, Infinity);
     return await this.#link.call("nearest", { sae, query: typeof query === "number" ? query : query.slice(), side, topK });
+  }
+
+  async neighbours(sae: string, start: number, end: number, { side = "decoder", topK = 10, signal }: NearestOptions & { readonly signal?: AbortSignal } = {}): Promise<NeighbourRows> {
+    requirePositive("topK", topK, Infinity);
+    requireRange(start, end, this.#sae(sae).dSae);
+    const jobs = rangesOf(start, end, 128).map(([from, to]) => async (stop: AbortSignal) => await this.#link.call("neighbours", { sae, start: from, end: to, side, topK }, { signal: stop }));
+    const parts: NeighbourRows[] = [];
+    for await (const part of pipeline(jobs, signal)) parts.push(part);
+    return joinNeighbours(parts, topK);
   }
 
   cacheBytesOf(tokens: number): number {
@@ -225,8 +234,8 @@ function reportOf({ taps = [], traces = [], withLogits = false, skipEnded = fals
   return { taps, traces, withLogits, skipEnded };
 }
 
-function formatOf({ activationDtype = "F16", maxFeatures = 0 }: EncodeOptions): CodeFormat {
-  return { activationDtype, maxFeatures };
+function formatOf({ activationDtype = "F16", maxFeatures = 0, nearMisses = 0 }: EncodeOptions): CodeFormat {
+  return { activationDtype, maxFeatures, nearMisses };
 }
 
 function checkPositions(positions: readonly number[], length: number): readonly number[] {

@@ -3,7 +3,7 @@ import type { ModelRuntime } from "../runtime/model-runtime.ts";
 import type { CommandHandlers } from "../worker/protocol.ts";
 
 /** Commands on loaded SAEs. */
-export function saeCommands(runtime: ModelRuntime): Pick<CommandHandlers, "loadSae" | "unloadSae" | "decodeRows" | "directions" | "featureLogits" | "nearest"> {
+export function saeCommands(runtime: ModelRuntime): Pick<CommandHandlers, "loadSae" | "unloadSae" | "decodeRows" | "directions" | "featureLogits" | "nearest" | "neighbours"> {
   return {
     async loadSae({ sae, weights }) {
       return await Promise.resolve(runtime.loadSae(sae, weights));
@@ -26,6 +26,10 @@ export function saeCommands(runtime: ModelRuntime): Pick<CommandHandlers, "loadS
       const { wDec, dIn } = runtime.sae(sae).sae;
       const { topIds, topLogits, lowIds, lowLogits } = await runtime.heads.directions(wDec.subarray(start * dIn, end * dIn), end - start, topK);
       return { topK, posTokenIds: Uint32Array.from(topIds, Number), posLogits: topLogits, negTokenIds: Uint32Array.from(lowIds, Number), negLogits: lowLogits };
+    },
+
+    async neighbours({ sae, start, end, side, topK }) {
+      return await runtime.sae(sae).neighbours(start, end, side, topK);
     },
 
     async nearest({ sae, query, side, topK }) {

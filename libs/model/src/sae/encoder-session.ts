@@ -28,6 +28,13 @@ export class EncoderSessions {
     return floats(await session.run(feeds(matrix, bias, rows, n, d), ["pre"]), "pre");
   }
 
+  /** The k largest of each row of rows · matrixᵀ + bias, each feature's then times its scale: `values` f32 and `indices` int32 [n, k], descending. */
+  async nearest(matrix: Float32Array, bias: Float32Array, scale: Float32Array, rows: Float32Array, n: number, d: number, k: number): Promise<{ values: Float32Array; indices: Int32Array }> {
+    const session = await this.#sessions.get("nearest", buildNearest);
+    const outputs = await session.run({ ...feeds(matrix, bias, rows, n, d), scale: new Tensor("float32", scale, [scale.length]), k: new Tensor("int64", BigInt64Array.of(BigInt(k)), [1]) }, ["values", "indices"]);
+    return { values: floats(outputs, "values"), indices: ints(outputs, "indices") };
+  }
+
   async close(): Promise<void> {
     await this.#sessions.close();
   }
@@ -49,6 +56,15 @@ function buildTopK(): Uint8Array {
   const g = new Graph("encode_topk");
   const [values = "", indices = ""] = g.opN("TopK", [preActivations(g), g.input("k", "int64", [1])], 2, { axis: -1, largest: 1, sorted: 1 });
   g.output("values", "float32", ["R", "k"], g.op("Relu", [values]));
+  g.output("indices", "int32", ["R", "k"], g.op("Cast", [indices], { to: 6 }));
+  return g.modelBytes();
+}
+
+function buildNearest(): Uint8Array {
+  const g = new Graph("nearest");
+  const scaled = g.op("Mul", [preActivations(g), g.input("scale", "float32", ["N"])]);
+  const [values = "", indices = ""] = g.opN("TopK", [scaled, g.input("k", "int64", [1])], 2, { axis: -1, largest: 1, sorted: 1 });
+  g.output("values", "float32", ["R", "k"], values);
   g.output("indices", "int32", ["R", "k"], g.op("Cast", [indices], { to: 6 }));
   return g.modelBytes();
 }

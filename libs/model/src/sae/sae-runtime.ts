@@ -5,6 +5,8 @@ import type { EncoderSessions } from "./encoder-session.ts";
 import { FeatureReader } from "./feature-reader.ts";
 import type { LoadedSae } from "./loaded-sae.ts";
 import { type Asked, keeps } from "./membership.ts";
+import { firstColumns, joinMisses, missesOfDense, missesOfTopK, type NearMissRows, requireNearMisses } from "./near-misses.ts";
+import { nearestRows, type NeighbourRows } from "./neighbours.ts";
 import { normalise, type NormalisedRows } from "./normalise.ts";
 import { codesOfDense, codesOfTopK, joinCodes } from "./sparse-builder.ts";
 
@@ -15,6 +17,8 @@ const preActivationBytes = 64 << 20;
 export interface Encoded {
   readonly code: SparseRows;
   readonly input: NormalisedRows;
+  /** When they were asked for. */
+  readonly nearMisses?: NearMissRows;
 }
 
 /** A loaded SAE. */
@@ -37,25 +41,32 @@ export class SaeRuntime {
     return { dIn, dSae, wDecNormMean: decoderNorms.reduce((sum, norm) => sum + norm, 0) / dSae };
   }
 
-  /** Codes of residual rows [n, dIn], the strongest `most` a row (0: all). */
-  async encode(rows: Float32Array, n: number, most = 0): Promise<Encoded> {
+  /** Codes of residual rows [n, dIn], the strongest `most` a row (0: all), and so many near-misses a row. */
+  async encode(rows: Float32Array, n: number, most = 0, nearMisses = 0): Promise<Encoded> {
     const { dIn, dSae, kind, k, normalisation } = this.sae;
+    if (nearMisses > 0) requireNearMisses(this.sae, nearMisses);
     const input = normalise(rows, n, dIn, normalisation);
     const run = Math.max(1, Math.floor(preActivationBytes / (dSae * Float32Array.BYTES_PER_ELEMENT)));
     const keep = most === 0 ? k : Math.min(most, k);
+    const width = nearMisses === 0 ? keep : Math.min(dSae, k + nearMisses);
     const parts: SparseRows[] = [];
+    const missed: NearMissRows[] = [];
     for (let start = 0; start < n; start += run) {
       const count = Math.min(run, n - start);
       const part = input.rows.subarray(start * dIn, (start + count) * dIn);
       if (kind === "topk") {
-        const { values, indices } = await this.#sessions.topK(this.sae, part, count, keep);
-        parts.push(codesOfTopK(values, indices, count, keep, dSae));
+        const { values, indices } = await this.#sessions.topK(this.sae, part, count, width);
+        if (nearMisses > 0) missed.push(missesOfTopK(values, indices, count, width, k, dSae));
+        parts.push(codesOfTopK(firstColumns(values, width, keep), firstColumns(indices, width, keep), count, keep, dSae));
       } else {
-        parts.push(codesOfDense(await this.#sessions.dense(this.sae.wEnc, this.sae.bias, part, count, dIn), count, this.sae, most));
+        const pre = await this.#sessions.dense(this.sae.wEnc, this.sae.bias, part, count, dIn);
+        if (nearMisses > 0) missed.push(missesOfDense(pre, count, this.sae, nearMisses));
+        parts.push(codesOfDense(pre, count, this.sae, most));
       }
     }
     if (parts.length === 0) parts.push({ nTokens: 0, k: keep, dSae, indices: new Uint32Array(), values: new Float32Array() });
-    return { code: joinCodes(parts), input };
+    if (nearMisses === 0) return { code: joinCodes(parts), input };
+    return { code: joinCodes(parts), input, nearMisses: joinMisses(missed, nearMisses, dSae) };
   }
 
   /** Whether TopK keeps features of residual rows [n, dIn], 1 or 0; topk SAEs only. */
@@ -111,6 +122,13 @@ export class SaeRuntime {
       if (feature !== query && norm > 0) found.push({ feature, cosine: dots[feature]! / (norm * length) });
     }
     return found.sort((a, b) => b.cosine - a.cosine || a.feature - b.feature).slice(0, count);
+  }
+
+  /** The `count` neighbours of each feature from `start` up to `end` among all, exactly. */
+  async neighbours(start: number, end: number, side: SaeSide, count: number): Promise<NeighbourRows> {
+    const { wEnc, wDec, decoderNorms, dIn, dSae } = this.sae;
+    if (side === "encoder") this.#encoderNorms ??= rowNorms(wEnc, dSae, dIn);
+    return await nearestRows(this.#sessions, side === "encoder" ? { matrix: wEnc, norms: this.#encoderNorms!, dIn } : { matrix: wDec, norms: decoderNorms, dIn }, start, end, count);
   }
 
   #row(matrix: Float32Array, feature: number, field: string): Float32Array {

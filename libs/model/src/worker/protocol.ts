@@ -19,6 +19,8 @@ import type {
 import type { RowReading } from "../runtime/read-rows.ts";
 import type { ExecutionProvider } from "../graph/model-source.ts";
 import type { LoadedSae } from "../sae/loaded-sae.ts";
+import type { NearMisses } from "../sae/near-misses.ts";
+import type { NeighbourRows } from "../sae/neighbours.ts";
 
 /** Sequences as they cross to the worker: one array of tokens, cut at `offsets`. */
 export interface PackedSequences {
@@ -72,6 +74,8 @@ export interface CodeFormat {
   readonly activationDtype: "F32" | "F16" | "BF16";
   /** 0 keeps all. */
   readonly maxFeatures: number;
+  /** 0 gives none. */
+  readonly nearMisses: number;
 }
 
 /**
@@ -85,9 +89,9 @@ export interface Commands {
   };
   encode: {
     args: { readonly sae: string; readonly hook: string; readonly batch: PackedSequences; readonly format: CodeFormat };
-    result: { readonly code: WireSparseCode; readonly proofs: EditProof[][] };
+    result: { readonly code: WireSparseCode; readonly nearMisses?: NearMisses | undefined; readonly proofs: EditProof[][] };
   };
-  encodeRows: { args: { readonly sae: string; readonly rows: Float32Array; readonly format: CodeFormat }; result: WireSparseCode };
+  encodeRows: { args: { readonly sae: string; readonly rows: Float32Array; readonly format: CodeFormat }; result: { readonly code: WireSparseCode; readonly nearMisses?: NearMisses | undefined } };
   score: { args: { readonly batch: PackedSequences; readonly withKl: boolean }; result: { readonly logprobs: Float32Array; readonly uneditedLogprobs: Float32Array; readonly kl: Float32Array; readonly proofs: EditProof[][] } };
   logits: { args: { readonly batch: PackedSequences; readonly positions: Uint32Array; readonly topK: number | undefined; readonly hook: string | undefined }; result: LogitsResult };
   prefillStart: { args: { readonly rows: readonly PrefillInput[]; readonly report: StepReport; readonly batchTokens: number }; result: { readonly job: number; readonly done: PrefillResult | undefined } };
@@ -104,6 +108,7 @@ export interface Commands {
   decodeRows: { args: { readonly sae: string; readonly codes: SparseRows }; result: Float32Array };
   directions: { args: { readonly sae: string; readonly features: readonly number[]; readonly side: SaeSide }; result: Float32Array };
   featureLogits: { args: { readonly sae: string; readonly start: number; readonly end: number; readonly topK: number }; result: FeatureLogits };
+  neighbours: { args: { readonly sae: string; readonly start: number; readonly end: number; readonly side: SaeSide; readonly topK: number }; result: NeighbourRows };
   nearest: { args: { readonly sae: string; readonly query: Float32Array | number; readonly side: SaeSide; readonly topK: number }; result: Neighbour[] };
   /** What every worker does first. */
   open: { args: undefined; result: Omit<EngineInfo, "threads" | "maxBatchRows" | "cacheBytes" | "decodeSteps"> };

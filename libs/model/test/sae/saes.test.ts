@@ -15,6 +15,7 @@ const kinds: Record<string, LoadedSae> = {
   "topk with more places than active features": tinySae({ k: 38 }),
   standard: tinySae({ architecture: "standard", k: undefined, applyBDecToInput: false }),
   jumprelu: tinySae({ architecture: "jumprelu", k: undefined, threshold: new Float32Array(40).fill(0.8) }),
+  "jumprelu with a threshold a feature": tinySae({ architecture: "jumprelu", k: undefined, threshold: Float32Array.from({ length: 40 }, (_, f) => 0.2 + 0.05 * f) }),
 };
 
 /** A row's code as dense activations. */
@@ -89,6 +90,30 @@ describe("SAEs", () => {
     });
   });
 
+  it.each(Object.entries(kinds).filter(([, { architecture }]) => architecture !== "standard"))("tell what came closest to firing, beside the same codes: %s", async (name, weights) => {
+    const oracle = new ReferenceSae(weights);
+    const [rows] = await residuals(engine, [sequences[1]!], { taps: [{ hook }] });
+    const [plain] = await collect(engine.encodeRows(name, rows![0]!, { activationDtype: "F32" }));
+    const [both] = await collect(engine.encodeRows(name, rows![0]!, { activationDtype: "F32", nearMisses: 4 }));
+    expect(both!.code).toEqual(plain!.code);
+    const missed = unpackSparse(both!.nearMisses!.code);
+    let seen = 0;
+    for (let row = 0; row < 30; row++) {
+      const wanted = oracle.nearMisses([...rows![0]!.subarray(row * d, (row + 1) * d)], 4);
+      const [start, end] = rowBounds(missed, row);
+      expect([...missed.indices.subarray(start, end)]).toEqual(wanted.map(({ feature }) => feature));
+      if (start === end) continue;
+      expect(relativeDifference(missed.values.subarray(start, end), wanted.map(({ value }) => value))).toBeLessThan(1e-4);
+      expect(relativeDifference(both!.nearMisses!.thresholds.subarray(start, end), wanted.map(({ threshold }) => threshold))).toBeLessThan(1e-5);
+      seen += end - start;
+    }
+    expect(seen).toBeGreaterThan(name.includes("more places") ? -1 : 40);
+  });
+
+  it("have no near-misses where each pre-activation above 0 fires", async () => {
+    await expect(collect(engine.encodeRows("standard", new Float32Array(d), { nearMisses: 1 }))).rejects.toThrow("a standard SAE has no near-misses");
+  });
+
   it("send half-precision activations, and single where one does not fit", async () => {
     const rows = Float32Array.from({ length: 2 * d }, (_, i) => (i < d ? 1 : 3e6));
     const [small] = await collect(engine.encodeRows("topk", rows.subarray(0, d)));
@@ -136,6 +161,35 @@ describe("SAEs", () => {
       expect(relativeDifference(negLogits.subarray(i * 5, i * 5 + 5), order.slice(-5).toReversed().map(([logit]) => logit))).toBeLessThan(1e-5);
     }
     expect((await engine.featureLogits("topk", 0, 40)).posTokenIds.length).toBe(400);
+  });
+
+  it("compare all features with one another as one by one", async () => {
+    for (const side of ["decoder", "encoder"] as const) {
+      const { topK, features, cosines, norms } = await engine.neighbours("topk", 3, 40, { side, topK: 6 });
+      expect([topK, norms.length]).toEqual([6, 37]);
+      for (let feature = 3; feature < 40; feature++) {
+        const at = (feature - 3) * 6;
+        const wanted = await engine.nearest("topk", feature, { side, topK: 6 });
+        expect([...features.subarray(at, at + 6)]).toEqual(wanted.map((other) => other.feature));
+        expect(relativeDifference(cosines.subarray(at, at + 6), wanted.map(({ cosine }) => cosine))).toBeLessThan(1e-5);
+        expect(norms[feature - 3]).toBeCloseTo(Math.hypot(...(await engine.directions("topk", [feature], side))), 4);
+      }
+    }
+    expect((await engine.neighbours("topk", 0, 2, { topK: 100 })).topK).toBe(39);
+    await expect(engine.neighbours("topk", 0, 41)).rejects.toThrow("got 0 to 41, wanted within 0 to 40");
+  });
+
+  it("give a row of zeros no neighbours", async () => {
+    const wDec = Float32Array.from(kinds["topk"]!.wDec);
+    wDec.fill(0, 7 * d, 8 * d);
+    await engine.loadSae("with a zero row", { ...kinds["topk"]!, wDec });
+    const { features, cosines } = await engine.neighbours("with a zero row", 0, 40, { topK: 39 });
+    for (let feature = 0; feature < 40; feature++) {
+      const found = Array.from(features.subarray(feature * 39, feature * 39 + 39)).filter((_, i) => !Number.isNaN(cosines[feature * 39 + i]));
+      expect(found).toHaveLength(feature === 7 ? 0 : 38);
+      expect(found).not.toContain(7);
+    }
+    await engine.unloadSae("with a zero row");
   });
 
   it("find the features that point the same way", async () => {

@@ -50,12 +50,29 @@ export class ReferenceSae {
     return { mean: 0, sd: 1, divisor: 1 };
   }
 
-  /** Activations [dSae], zeros included. */
-  encode(x: readonly number[]): number[] {
+  /** Pre-activations [dSae]. */
+  preActivations(x: readonly number[]): number[] {
     const { sae } = this;
     const { mean, divisor } = this.statistics(x);
     const h = x.map((v, i) => (v - mean) / divisor - (sae.applyBDecToInput ? sae.bDec[i]! : 0));
-    const pre = Array.from({ length: sae.dSae }, (_, f) => this.row(sae.wEnc, f).reduce((sum, w, i) => sum + w * h[i]!, sae.bEnc[f]!) * (sae.rescaleActsByDecoderNorm ? this.norm(f) : 1));
+    return Array.from({ length: sae.dSae }, (_, f) => this.row(sae.wEnc, f).reduce((sum, w, i) => sum + w * h[i]!, sae.bEnc[f]!) * (sae.rescaleActsByDecoderNorm ? this.norm(f) : 1));
+  }
+
+  /** Features that came closest to firing, closest first, with what each fell short of. */
+  nearMisses(x: readonly number[], most: number): { readonly feature: number; readonly value: number; readonly threshold: number }[] {
+    const { k, threshold } = this.sae;
+    const pre = this.preActivations(x);
+    const ranked = pre.map((value, feature) => ({ feature, value })).sort((a, b) => b.value - a.value);
+    const kth = k === undefined ? Number.NaN : ranked[k - 1]!.value;
+    const silent = k === undefined ? ranked.filter(({ feature, value }) => value <= threshold![feature]!) : ranked.slice(k);
+    const missed = silent.filter(({ value }) => value > 0).map(({ feature, value }) => ({ feature, value, threshold: threshold?.[feature] ?? kth }));
+    return missed.sort((a, b) => b.value / b.threshold - a.value / a.threshold).slice(0, most);
+  }
+
+  /** Activations [dSae], zeros included. */
+  encode(x: readonly number[]): number[] {
+    const { sae } = this;
+    const pre = this.preActivations(x);
     if (sae.architecture === "standard") return pre.map((v) => Math.max(0, v));
     if (sae.architecture === "jumprelu") return pre.map((v, f) => (v > sae.threshold![f]! ? Math.max(0, v) : 0));
     const kept = new Set(pre.map((v, f) => [v, f] as const).sort((a, b) => b[0] - a[0]).slice(0, sae.k).map(([, f]) => f));

@@ -1,19 +1,21 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { DataType, type SparseCodeSchema } from "@mistral-sae/contracts/mistral_sae/common/v1/tensor";
 import type { EncodeRequest, SaeService, TokenSequences } from "@mistral-sae/contracts/mistral_sae/sae/v1/sae";
-import type { EncodedBatch, EncodeOptions } from "@mistral-sae/model";
+import type { EncodedBatch, EncodedRows as EngineRows, EncodeOptions } from "@mistral-sae/model";
 import { type Handlers, invalidArgument } from "@mistral-sae/rpc";
 import { unpackSparse, type WireSparseCode } from "@mistral-sae/tensor";
 import type { SaeTarget } from "../interventions/resolve.ts";
 import type { LoadedModel } from "../models/loaded-model.ts";
 import { inOrder } from "../wire/ahead.ts";
 import { concatCodes, mergeCodes } from "../wire/merge-codes.ts";
+import { concatMisses, mergeMisses, type MergedMisses } from "../wire/merge-misses.ts";
 import { readTokens } from "../wire/prompt.ts";
 import { floatTensor, onArrayBuffer, readFloats, residualDType, type ResidualDType } from "../wire/tensor.ts";
 import type { Parts } from "./parts.ts";
 
 /** Chunks of one stream at work: the engine never waits for the wire, and the wire never for the engine. */
 const CHUNKS_IN_FLIGHT = 3;
+const MOST_NEAR_MISSES = 64;
 
 /** What the first chunk of a stream settles. */
 interface Stream {
@@ -37,7 +39,7 @@ export function codecHandlers({ config, saes }: Parts): Pick<Handlers<typeof Sae
       try {
         const chunks = inOrder(requests, CHUNKS_IN_FLIGHT, async (request) => {
           stream ??= { ...open(request.sae), ...encodeOptions(request, signal) };
-          return { chunkId: request.chunkId, code: codeMessage(await encodeChunk(request, stream, config.maxPrompts)) };
+          return { chunkId: request.chunkId, ...chunkMessage(await encodeChunk(request, stream, config.maxPrompts)) };
         });
         yield* chunks;
       } catch (error) {
@@ -73,37 +75,49 @@ function encodeOptions(request: EncodeRequest, signal: AbortSignal): Pick<Stream
   return { dtype, options: { activationDtype: dtype, maxFeatures: request.maxFeaturesPerToken, signal } };
 }
 
-async function encodeChunk({ input, chunkId }: EncodeRequest, stream: Stream, maxPrompts: number): Promise<WireSparseCode> {
-  if (input.case === "sequences") return encodeSequences(input.value, stream, maxPrompts);
+/** A chunk's code, and the near-misses of its rows when they were asked for. */
+interface EncodedChunk {
+  readonly code: WireSparseCode;
+  readonly nearMisses?: MergedMisses;
+}
+
+async function encodeChunk({ input, chunkId, nearMisses }: EncodeRequest, stream: Stream, maxPrompts: number): Promise<EncodedChunk> {
+  if (nearMisses > MOST_NEAR_MISSES) throw invalidArgument("near_misses", `got ${nearMisses}, wanted at most ${MOST_NEAR_MISSES}`);
+  if (input.case === "sequences") return encodeSequences(input.value, stream, nearMisses, maxPrompts);
   if (input.case !== "residual") throw invalidArgument("input", `is not set in chunk ${chunkId}, wanted residual or sequences`);
   const { model, sae, dtype, options } = stream;
   const rows = readFloats("residual", input.value, ["any", model.engine.info.dModel]);
-  if (rows.length === 0) return emptyCode(sae);
-  const codes: WireSparseCode[] = [];
-  for await (const { code } of model.engine.encodeRows(sae.engineName, rows, options)) codes.push(code);
-  return concatCodes(codes, dtype);
+  if (rows.length === 0) return { code: emptyCode(sae) };
+  const parts: EngineRows[] = [];
+  for await (const part of model.engine.encodeRows(sae.engineName, rows, { ...options, nearMisses })) parts.push(part);
+  const code = concatCodes(parts.map((part) => part.code), dtype);
+  return nearMisses === 0 ? { code } : { code, nearMisses: concatMisses(parts) };
 }
 
-async function encodeSequences({ sequences }: TokenSequences, { model, sae, options }: Stream, maxPrompts: number): Promise<WireSparseCode> {
+async function encodeSequences({ sequences }: TokenSequences, { model, sae, options }: Stream, nearMisses: number, maxPrompts: number): Promise<EncodedChunk> {
   if (sequences.length > maxPrompts) throw invalidArgument("sequences", `got ${sequences.length}, wanted at most ${maxPrompts}`);
-  if (sequences.length === 0) return emptyCode(sae);
+  if (sequences.length === 0) return { code: emptyCode(sae) };
   const tokens = sequences.map((sequence, i) => readTokens(`sequences[${i}]`, sequence, model.reader).ids);
   const batches: EncodedBatch[] = [];
   for await (const batch of model.engine.encode(
     sae.engineName,
     tokens.map((ids) => ({ tokens: ids })),
-    { ...options, hook: sae.hookName },
+    { ...options, nearMisses, hook: sae.hookName },
   )) {
     batches.push(batch);
   }
-  return mergeCodes(
-    batches,
-    tokens.map(({ length }) => length),
-  );
+  const lengths = tokens.map(({ length }) => length);
+  const code = mergeCodes(batches, lengths);
+  return nearMisses === 0 ? { code } : { code, nearMisses: mergeMisses(batches, lengths) };
 }
 
 function emptyCode({ dSae }: SaeTarget): WireSparseCode {
   return { nTokens: 0, k: 0, dSae, featureIndices: new Uint8Array(), activations: new Uint8Array(), activationDtype: 1 };
+}
+
+function chunkMessage({ code, nearMisses }: EncodedChunk) {
+  if (nearMisses === undefined) return { code: codeMessage(code) };
+  return { code: codeMessage(code), nearMisses: codeMessage(nearMisses.code), nearMissThresholds: onArrayBuffer(nearMisses.thresholds) };
 }
 
 function codeMessage({ featureIndices, activations, rowOffsets, ...rest }: WireSparseCode): MessageInitShape<typeof SparseCodeSchema> {

@@ -6,10 +6,11 @@ import type { Parts } from "./parts.ts";
 const MOST_DIRECTIONS = 128;
 const DEFAULT_TOP = 10;
 const MOST_TOP = 1000;
+const MOST_NEIGHBOURS = 100;
 /** Features of one message of GetFeatureLogits: 160 kB at the default of ten tokens a side. */
 const FEATURES_A_MESSAGE = 1024;
 
-type Names = "getDirections" | "nearestFeatures" | "getFeatureLogits";
+type Names = "getDirections" | "nearestFeatures" | "getFeatureLogits" | "getFeatureNeighbours";
 
 /** The handlers that read an SAE's rows. */
 export function featureHandlers({ saes }: Parts): Pick<Handlers<typeof SaeService>, Names> {
@@ -48,10 +49,7 @@ export function featureHandlers({ saes }: Parts): Pick<Handlers<typeof SaeServic
 
     async *getFeatureLogits(request, { signal }) {
       const { model, sae } = saes.useWithModel("sae", request.sae);
-      const { featureStart } = request;
-      const featureEnd = request.featureEnd === 0 ? sae.dSae : request.featureEnd;
-      if (featureEnd > sae.dSae) throw invalidArgument("feature_end", `got ${featureEnd}, wanted at most ${sae.dSae}`, "FEATURE_OUT_OF_RANGE");
-      if (featureStart >= featureEnd) throw invalidArgument("feature_start", `got ${featureStart}, wanted less than feature_end (${featureEnd})`, "FEATURE_OUT_OF_RANGE");
+      const { featureStart, featureEnd } = requireRange(request, sae.dSae);
       const topK = request.topK === 0 ? DEFAULT_TOP : request.topK;
       const most = Math.min(MOST_TOP, model.engine.info.dVocab);
       if (topK > most) throw invalidArgument("top_k", `got ${topK}, wanted at most ${most}`);
@@ -77,7 +75,35 @@ export function featureHandlers({ saes }: Parts): Pick<Handlers<typeof SaeServic
         leave();
       }
     },
+
+    async *getFeatureNeighbours(request, { signal }) {
+      const { model, sae } = saes.useWithModel("sae", request.sae);
+      const { featureStart, featureEnd } = requireRange(request, sae.dSae);
+      if (request.topK > MOST_NEIGHBOURS) throw invalidArgument("top_k", `got ${request.topK}, wanted at most ${MOST_NEIGHBOURS}`);
+      const options = { side: sideOf(request.side), topK: request.topK === 0 ? DEFAULT_TOP : request.topK, signal };
+      const leave = model.gate.enter();
+      try {
+        for (let start = featureStart; start < featureEnd; start += FEATURES_A_MESSAGE) {
+          const end = Math.min(featureEnd, start + FEATURES_A_MESSAGE);
+          const { topK, features, cosines, norms } = await model.engine.neighbours(sae.engineName, start, end, options);
+          const shape = [end - start, topK];
+          yield { featureStart: start, topK, featureIndices: u32Tensor(features, [...shape]), cosines: floatTensor(cosines, [...shape]), norms: floatTensor(norms, [end - start]) };
+        }
+      } catch (error) {
+        throw model.explain(error);
+      } finally {
+        leave();
+      }
+    },
   };
+}
+
+/** The range asked for, its end filled in. */
+function requireRange({ featureStart, featureEnd: asked }: { readonly featureStart: number; readonly featureEnd: number }, dSae: number): { readonly featureStart: number; readonly featureEnd: number } {
+  const featureEnd = asked === 0 ? dSae : asked;
+  if (featureEnd > dSae) throw invalidArgument("feature_end", `got ${featureEnd}, wanted at most ${dSae}`, "FEATURE_OUT_OF_RANGE");
+  if (featureStart >= featureEnd) throw invalidArgument("feature_start", `got ${featureStart}, wanted less than feature_end (${featureEnd})`, "FEATURE_OUT_OF_RANGE");
+  return { featureStart, featureEnd };
 }
 
 function requireFeature(field: string, feature: number, dSae: number): number {
