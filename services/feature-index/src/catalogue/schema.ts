@@ -52,7 +52,7 @@ const VERSIONS: readonly string[] = [
      n_features_alive INTEGER NOT NULL DEFAULT 0,
      created_ms INTEGER NOT NULL
    ) STRICT;`,
-  "ALTER TABLE indexes ADD COLUMN imported_from TEXT NOT NULL DEFAULT ''",
+  "ALTER TABLE indexes ADD COLUMN imported_from TEXT NOT NULL DEFAULT '';",
   `CREATE TABLE saved_queries (
      id TEXT PRIMARY KEY,
      sql TEXT NOT NULL,
