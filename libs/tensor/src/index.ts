@@ -22,6 +22,7 @@ export {
   packSparse,
   rowBounds,
   type SparseRows,
+  unpackPairs,
   unpackSparse,
   WIRE_DTYPE,
   type WireSparseCode,

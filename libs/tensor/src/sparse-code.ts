@@ -86,6 +86,12 @@ export interface WireSparseCodeInput extends Omit<WireSparseCode, "activationDty
  * Throws InputError naming the field when sizes, offsets or indices contradict one another.
  */
 export function unpackSparse(wire: WireSparseCodeInput): SparseRows {
+  const pairs = unpackPairs(wire);
+  return { ...pairs, values: activationValues(wire, pairs.indices.length) };
+}
+
+/** As {@link unpackSparse}, for readers that take the activations as they were sent: their size is checked, nothing is converted. */
+export function unpackPairs(wire: WireSparseCodeInput): Omit<SparseRows, "values"> {
   const { nTokens, k, dSae } = wire;
   const width = wire.activationDtype === WIRE_DTYPE.F32 ? 4 : 2;
   if (wire.activationDtype < WIRE_DTYPE.F32 || wire.activationDtype > WIRE_DTYPE.BF16) {
@@ -110,7 +116,7 @@ export function unpackSparse(wire: WireSparseCodeInput): SparseRows {
   for (let i = 0; i < pairs; i++) {
     if (indices[i]! >= dSae) throw new InputError("feature index out of range", { field: `feature_indices[${i}]`, got: indices[i], wanted: `below ${dSae}` });
   }
-  return { nTokens, k, dSae, indices, values: activationValues(wire, pairs), rowOffsets };
+  return { nTokens, k, dSae, indices, rowOffsets };
 }
 
 function activationValues(wire: WireSparseCodeInput, pairs: number): Float32Array {

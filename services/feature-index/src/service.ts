@@ -6,6 +6,7 @@ import { FeatureIndexService } from "@mistral-sae/contracts/mistral_sae/feature_
 import { OperationService } from "@mistral-sae/contracts/mistral_sae/operations/v1/operation";
 import { JobEngine, operationHandlers } from "@mistral-sae/jobs";
 import { implement, type ServiceImplementation } from "@mistral-sae/rpc";
+import type { BlockWorkerData } from "./blocks/block-worker.ts";
 import { Catalogue } from "./catalogue/catalogue.ts";
 import { handlersOrUnavailable } from "./clickhouse-away.ts";
 import type { FeatureIndexConfig } from "./config.ts";
@@ -26,6 +27,8 @@ import { searchHandlers } from "./handlers/search.ts";
 import { textHandlers } from "./handlers/text.ts";
 import { trainingMetricsHandlers } from "./handlers/training-metrics.ts";
 import { indexJob } from "./indexing/index-job.ts";
+import type { StoreParts } from "./indexing/store-block.ts";
+import { StoredBlocks } from "./indexing/stored-blocks.ts";
 import type { Parts } from "./parts.ts";
 import { connectPeers } from "./peers/peers.ts";
 import { UserQueries } from "./query/run-query.ts";
@@ -97,7 +100,8 @@ async function assemble(config: FeatureIndexConfig, server: ClickHouseServer, cl
   const vocabularies = new Vocabularies(clickhouse, catalogue, peers);
   const corpora = new CorpusStore({ clickhouse, catalogue, vocabularies, peers });
   const threads = Math.min(config.threads, availableParallelism());
-  const sorters = new WorkerPool(new URL("./blocks/block-worker.ts", import.meta.url), Math.min(threads, config.blocksInParallel));
+  const sorters = new WorkerPool(new URL("./blocks/block-worker.ts", import.meta.url), Math.min(threads, config.blocksInParallel), { url: server.url, login: server.owner } satisfies BlockWorkerData);
+  const blocks: StoreParts = { sorters, stored: new StoredBlocks(clickhouse) };
   const storage: StorageFacts = { clickhouse, catalogue, data: config.data, budgetBytes: config.diskMib * 2 ** 20 };
   const job = indexJob({
     storage,
@@ -108,7 +112,7 @@ async function assemble(config: FeatureIndexConfig, server: ClickHouseServer, cl
     corpora,
     vocabularies,
     peers,
-    sorters,
+    ...blocks,
     threads,
     blocksInParallel: config.blocksInParallel,
     chunksInFlight: config.chunksInFlight,

@@ -31,14 +31,20 @@ export interface SortedBlock {
   readonly nSpecial: number;
 }
 
+const LARGEST_BF16 = 0x7f7f;
+
 /** Turns the codes of a block's tokens into its posting lists by a counting sort. Reuses its memory from block to block. */
 export class BlockSorter {
   readonly #dSae: number;
-  readonly #features = new Growing((n) => new Uint32Array(n), 1 << 16);
-  readonly #acts = new Growing((n) => new Uint16Array(n), 1 << 16);
-  readonly #actsF32 = new Growing((n) => new Float32Array(n), 0);
-  readonly #pos = new Growing((n) => new Uint16Array(n), 1 << 16);
+  /** Position of each row, and bit 16 where its token is special. */
+  readonly #rows = new Uint32Array(BLOCK_POSITIONS);
+  /** Where each feature's entries start, those on special tokens after all others. */
   readonly #starts: Uint32Array;
+  // An entry is written to a place far from the one before it; position and activation in one word are one such write.
+  readonly #entries = new Growing((n) => new Uint32Array(n), 0);
+  readonly #pos = new Growing((n) => new Uint16Array(n), 0);
+  readonly #acts = new Growing((n) => new Uint16Array(n), 0);
+  readonly #actsF32 = new Growing((n) => new Float32Array(n), 0);
 
   constructor(dSae: number) {
     this.#dSae = dSae;
@@ -46,103 +52,110 @@ export class BlockSorter {
   }
 
   /**
-   * The block of these codes, one row a token, window after window. The arrays of the result are its own but for pos
-   * and acts, which are new too.
-   * @throws InputError when rows and windows do not match, or an activation is not a positive number.
+   * The block of these codes, one row a token, window after window. The entries of the result are views, valid until the
+   * next call.
+   * @throws InputError when rows and windows do not match, an activation is not a positive number, or a feature fires
+   * twice on a token.
    */
   sort(shape: BlockShape, codes: readonly BlockCode[]): SortedBlock {
-    this.#read(shape, codes);
-    return this.#group(shape.special);
+    this.#place(shape, codes);
+    this.#count(codes);
+    this.#scatter(codes);
+    return this.#segments(shape, codes.length > 0 && codes.every(({ values }) => values !== undefined));
   }
 
-  #read({ contextSize, lengths }: BlockShape, codes: readonly BlockCode[]): void {
-    this.#features.clear();
-    this.#acts.clear();
-    this.#actsF32.clear();
-    this.#pos.clear();
-    let window = 0;
-    let token = 0;
-    for (const code of codes) {
-      if (code.dSae !== this.#dSae) throw new InputError("a code of another SAE", { field: "code.d_sae", got: code.dSae, wanted: this.#dSae });
-      const { indices, acts, rowOffsets } = code;
-      this.#features.append(indices);
-      this.#acts.append(acts);
-      if (code.values !== undefined) this.#actsF32.append(code.values);
-      const pos = this.#pos.room(indices.length);
-      let at = this.#pos.length;
-      for (let row = 0; row < code.nTokens; row++) {
-        while (token === lengths[window]) {
-          window += 1;
-          token = 0;
-        }
-        if (window >= lengths.length) throw new InputError("more rows of code than tokens in the block", { got: code.nTokens - row, wanted: "none left" });
-        const pairs = rowOffsets === undefined ? code.k : (rowOffsets[row + 1] as number) - (rowOffsets[row] as number);
-        const end = at + pairs;
-        const position = window * contextSize + token;
-        while (at < end) pos[at++] = position;
-        token += 1;
-      }
-      this.#pos.length = at;
+  /** Finds the position of each row. */
+  #place({ contextSize, lengths, special }: BlockShape, codes: readonly BlockCode[]): void {
+    let rows = 0;
+    for (const { dSae, nTokens } of codes) {
+      if (dSae !== this.#dSae) throw new InputError("a code of another SAE", { field: "code.d_sae", got: dSae, wanted: this.#dSae });
+      rows += nTokens;
     }
-    while (window < lengths.length && token === lengths[window]) {
-      window += 1;
-      token = 0;
+    if (lengths.length * contextSize > BLOCK_POSITIONS) throw new InputError("too many windows for a block", { field: "lengths", got: lengths.length, wanted: `at most ${Math.floor(BLOCK_POSITIONS / contextSize)}` });
+    let row = 0;
+    for (let window = 0; window < lengths.length; window++) {
+      const first = window * contextSize;
+      for (let position = first; position < first + (lengths[window] as number); position++) this.#rows[row++] = position | ((special[position] as number) << 16);
     }
-    if (window < lengths.length) throw new InputError("fewer rows of code than tokens in the block", { got: `the end in window ${window}`, wanted: `${lengths.length} windows` });
+    if (rows !== row) throw new InputError("rows of code and tokens in the block differ", { field: "code.n_tokens", got: rows, wanted: row });
   }
 
-  #group(special: Uint8Array): SortedBlock {
-    const { length } = this.#features;
-    const features = this.#features.values;
-    const acts = this.#acts.values;
-    const pos = this.#pos.values;
-    const dSae = this.#dSae;
+  #count(codes: readonly BlockCode[]): void {
     const starts = this.#starts.fill(0);
-    let nSpecial = 0;
-    for (let i = 0; i < length; i++) {
-      const bits = acts[i] as number;
-      if (bits === 0 || bits >= 0x7f80) throw new InputError("an activation is no positive number", { field: "code.activations", got: `bfloat16 bits 0x${bits.toString(16)}`, wanted: "a finite number above 0" });
-      const onSpecial = special[pos[i] as number] as number;
-      nSpecial += onSpecial;
-      starts[(features[i] as number) + onSpecial * dSae + 1]! += 1;
+    let row = 0;
+    for (const { nTokens, k, indices, rowOffsets } of codes) {
+      let i = 0;
+      for (let token = 1; token <= nTokens; token++) {
+        const cell = 1 + ((this.#rows[row++] as number) >>> 16) * this.#dSae;
+        const end = rowOffsets === undefined ? token * k : (rowOffsets[token] as number);
+        for (; i < end; i++) starts[cell + (indices[i] as number)]! += 1;
+      }
     }
+    for (let cell = 1; cell < starts.length; cell++) starts[cell]! += starts[cell - 1] as number;
+  }
+
+  /** Each start moves to its segment's end while the segment fills, in the order of the tokens. */
+  #scatter(codes: readonly BlockCode[]): void {
+    const starts = this.#starts;
+    const length = starts.at(-1) as number;
+    const entries = this.#entries.room(length);
+    const f32 = codes.some(({ values }) => values !== undefined) ? this.#actsF32.room(length) : undefined;
+    let row = 0;
+    for (const { nTokens, k, indices, acts, values, rowOffsets } of codes) {
+      let i = 0;
+      for (let token = 1; token <= nTokens; token++) {
+        const place = this.#rows[row++] as number;
+        const cell = (place >>> 16) * this.#dSae;
+        const end = rowOffsets === undefined ? token * k : (rowOffsets[token] as number);
+        for (; i < end; i++) {
+          const to = starts[cell + (indices[i] as number)]!++;
+          entries[to] = (place << 16) | (acts[i] as number);
+          if (f32 !== undefined && values !== undefined) f32[to] = values[i] as number;
+        }
+      }
+    }
+  }
+
+  #segments({ contextSize }: BlockShape, keepsFloat32: boolean): SortedBlock {
+    const dSae = this.#dSae;
+    const starts = this.#starts;
+    const length = starts.at(-1) as number;
     let segments = 0;
-    for (let cell = 0; cell < 2 * dSae; cell++) {
-      if (starts[cell + 1] !== 0) segments += 1;
-      starts[cell + 1]! += starts[cell] as number;
+    for (let cell = 0, start = 0; cell < 2 * dSae; cell++) {
+      if (starts[cell] !== start) segments += 1;
+      start = starts[cell] as number;
     }
-    const outPos = new Uint16Array(length);
-    const outActs = new Uint16Array(length);
-    const keepsFloat32 = length > 0 && this.#actsF32.length === length;
-    const actsF32 = this.#actsF32.values;
-    const outActsF32 = new Float32Array(keepsFloat32 ? length : 0);
-    // Each start moves to its segment's end while the segment fills, in the order of the tokens.
-    for (let i = 0; i < length; i++) {
-      const at = pos[i] as number;
-      const to = starts[(features[i] as number) + (special[at] as number) * dSae]!++;
-      outPos[to] = at;
-      outActs[to] = acts[i] as number;
-      if (keepsFloat32) outActsF32[to] = actsF32[i] as number;
-    }
+    const entries = this.#entries.values;
+    const pos = this.#pos.room(length).subarray(0, length);
+    const acts = this.#acts.room(length).subarray(0, length);
     const block: SortedBlock = {
       special: new Uint8Array(segments),
       features: new Uint32Array(segments),
       n: new Uint32Array(segments),
       maxActivation: new Float32Array(segments),
       ends: new Uint32Array(segments),
-      pos: outPos,
-      acts: outActs,
-      actsF32: keepsFloat32 ? outActsF32 : undefined,
-      nSpecial,
+      pos,
+      acts,
+      actsF32: keepsFloat32 ? this.#actsF32.values.subarray(0, length) : undefined,
+      nSpecial: length - (starts[dSae - 1] as number),
     };
     const largest = new Uint32Array(segments);
     for (let cell = 0, segment = 0, start = 0; cell < 2 * dSae; cell++) {
       const end = starts[cell] as number;
       if (end === start) continue;
       let most = 0;
-      for (let i = start; i < end; i++) if ((outActs[i] as number) > most) most = outActs[i] as number;
+      let last = -1;
+      for (let i = start; i < end; i++) {
+        const entry = entries[i] as number;
+        const at = entry >>> 16;
+        const act = entry & 0xffff;
+        if (act === 0 || act > LARGEST_BF16 || at === last) throw refused(cell % dSae, at, act, at === last, contextSize);
+        pos[i] = last = at;
+        acts[i] = act;
+        if (act > most) most = act;
+      }
       block.special[segment] = cell < dSae ? 0 : 1;
-      block.features[segment] = cell < dSae ? cell : cell - dSae;
+      block.features[segment] = cell % dSae;
       block.n[segment] = end - start;
       block.ends[segment] = end;
       // The bits of a positive bfloat16 are the upper half of the same float32.
@@ -153,6 +166,12 @@ export class BlockSorter {
     block.maxActivation.set(new Float32Array(largest.buffer));
     return block;
   }
+}
+
+function refused(feature: number, position: number, bits: number, twice: boolean, contextSize: number): InputError {
+  const where = `feature ${feature} on token ${position % contextSize} of window ${Math.floor(position / contextSize)} of the block`;
+  if (twice) return new InputError(`${where} comes twice`, { field: "code.feature_indices", wanted: "each feature of a token once" });
+  return new InputError(`the activation of ${where} is no positive number`, { field: "code.activations", got: `bfloat16 bits 0x${bits.toString(16)}`, wanted: "a finite number above 0" });
 }
 
 /** A mask of a block's positions from the special ones of each window. */

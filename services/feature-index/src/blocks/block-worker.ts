@@ -1,12 +1,19 @@
-import { parentPort } from "node:worker_threads";
-import { encodeNativeBlock, joinParts, type NativeColumn } from "@mistral-sae/clickhouse";
+import { parentPort, workerData } from "node:worker_threads";
+import { ClickHouse, encodeNativeBlock, type Login, type NativeColumn } from "@mistral-sae/clickhouse";
 import type { WireSparseCodeInput } from "@mistral-sae/tensor";
+import { T } from "../store/tables.ts";
 import { serveTasks } from "../workers/worker-side.ts";
 import { blockCode } from "./block-code.ts";
 import { postingColumns, sampleColumns } from "./block-columns.ts";
 import { BlockSorter, specialMask } from "./block-sorter.ts";
 
-/** A block to sort. */
+/** What a block worker is started with. */
+export interface BlockWorkerData {
+  readonly url: string;
+  readonly login: Login;
+}
+
+/** A block to sort and store. */
 export interface BlockTask {
   readonly indexId: number;
   readonly block: number;
@@ -20,37 +27,33 @@ export interface BlockTask {
   readonly sampleStride: number;
   /** Fill `acts_f32` too. */
   readonly keepFloat32: boolean;
+  /** Tables that hold this block already. */
+  readonly stored: readonly string[];
 }
 
-/** A block as it goes into the tables. */
+/** What was stored. */
 export interface BlockResult {
-  readonly postings: EncodedRows;
-  readonly sample: EncodedRows;
   readonly nActivations: number;
   readonly nSpecialActivations: number;
 }
 
-/** The bytes of a Native block. */
-export interface EncodedRows {
-  readonly rows: number;
-  readonly names: readonly string[];
-  readonly bytes: Uint8Array<ArrayBuffer>;
-}
-
+const { url, login } = workerData as BlockWorkerData;
+const clickhouse = new ClickHouse({ url, login, maxConnections: 2 });
 let sorter: { readonly dSae: number; readonly sorter: BlockSorter } | undefined;
 
-serveTasks(parentPort, (task: BlockTask) => {
+serveTasks(parentPort, async (task: BlockTask) => {
   if (sorter?.dSae !== task.dSae) sorter = { dSae: task.dSae, sorter: new BlockSorter(task.dSae) };
   const codes = task.codes.map((code) => blockCode(code, task.keepFloat32));
   const special = specialMask(task.contextSize, task.special);
   const sorted = sorter.sorter.sort({ contextSize: task.contextSize, lengths: task.lengths, special }, codes);
-  const { firstSequence, contextSize, lengths, sampleStride: stride } = task;
-  const postings = encoded(postingColumns(task.indexId, task.block, sorted));
-  const sample = encoded(sampleColumns(task.indexId, { firstSequence, contextSize, lengths, special, stride }, codes));
-  const result: BlockResult = { postings, sample, nActivations: sorted.pos.length, nSpecialActivations: sorted.nSpecial };
-  return { result, transfer: [postings.bytes.buffer, sample.bytes.buffer] };
+  const { indexId, block, firstSequence, contextSize, lengths, sampleStride: stride } = task;
+  const insert = async (table: string, columns: readonly NativeColumn[]) => {
+    if (columns[0]?.rows === 0 || task.stored.includes(table)) return;
+    const names = columns.map(({ name }) => name);
+    await clickhouse.insertNative(table, names, encodeNativeBlock(columns), { deduplicationToken: `${indexId}/${block}` });
+  };
+  await insert(T.postings, postingColumns(indexId, block, sorted));
+  await insert(T.sampledCodes, sampleColumns(indexId, { firstSequence, contextSize, lengths, special, stride }, codes));
+  const result: BlockResult = { nActivations: sorted.pos.length, nSpecialActivations: sorted.nSpecial };
+  return { result };
 });
-
-function encoded(columns: readonly NativeColumn[]): EncodedRows {
-  return { rows: columns[0]?.rows ?? 0, names: columns.map(({ name }) => name), bytes: joinParts(encodeNativeBlock(columns)) };
-}

@@ -35,7 +35,7 @@ export class Growing<A extends Numbers> {
     this.room(1)[this.length++] = value as never;
   }
 
-  append(values: A): void {
+  append(values: ArrayLike<A[number]>): void {
     this.room(values.length).set(values as never, this.length);
     this.length += values.length;
   }

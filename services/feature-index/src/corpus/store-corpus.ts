@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { stat } from "node:fs/promises";
-import type { ClickHouse } from "@mistral-sae/clickhouse";
+import type { ClickHouse, NativeColumn } from "@mistral-sae/clickhouse";
 import { type CorpusSource, type Document, openCorpus } from "@mistral-sae/corpus";
 import { failedPrecondition } from "@mistral-sae/rpc";
 import { BlockLayout } from "../blocks/block-layout.ts";
@@ -82,8 +82,10 @@ export class CorpusStore {
     const cutting = { contextSize: corpus.contextSize, bos: model.bosTokenId };
     const { blockSequences } = new BlockLayout(corpus.contextSize, 0);
     let chunk = new CorpusChunk(cutting, progress.nSequences);
+    let stored = await this.#storedBeyond(corpus, signal);
     const flush = async () => {
-      progress = await this.#insert(progress, chunk, signal);
+      progress = await this.#insert(progress, chunk, stored, signal);
+      stored = [];
       chunk = new CorpusChunk(cutting, progress.nSequences);
       report({ documents: progress.nDocuments, totalDocuments: total });
     };
@@ -98,11 +100,29 @@ export class CorpusStore {
     return this.#existing(id);
   }
 
-  async #insert(corpus: CorpusRecord, chunk: CorpusChunk, signal: AbortSignal): Promise<CorpusRecord> {
+  /**
+   * Tables that hold a chunk which was not noted: the attempt ended between the two. ClickHouse remembers only the last
+   * deduplication tokens, and this attempt may come long after.
+   */
+  async #storedBeyond({ corpusId, nDocuments, nSequences }: CorpusRecord, signal: AbortSignal): Promise<string[]> {
+    const { documents, sequences } = await this.#parts.clickhouse.row<{ documents: number; sequences: number }>(
+      `SELECT (SELECT count() FROM ${T.documents} WHERE corpus_id = {corpusId:UInt32} AND doc_id >= {nDocuments:UInt32}) AS documents,
+         (SELECT count() FROM ${T.sequences} WHERE corpus_id = {corpusId:UInt32} AND sequence_id >= {nSequences:UInt32}) AS sequences`,
+      { corpusId, nDocuments, nSequences },
+      { signal },
+    );
+    return [...(documents > 0 ? [T.documents] : []), ...(sequences > 0 ? [T.sequences] : [])];
+  }
+
+  /** Inserts a chunk into the tables that do not hold it, and notes it. */
+  async #insert(corpus: CorpusRecord, chunk: CorpusChunk, stored: readonly string[], signal: AbortSignal): Promise<CorpusRecord> {
     const { clickhouse, catalogue } = this.#parts;
-    const token = (table: string) => ({ signal, deduplicationToken: `${table}/${corpus.corpusId}/${corpus.chunks}` });
-    await clickhouse.insertColumns(T.documents, chunk.documentColumns(corpus.corpusId), token("documents"));
-    if (chunk.nSequences > 0) await clickhouse.insertColumns(T.sequences, chunk.sequenceColumns(corpus.corpusId), token("sequences"));
+    const insert = async (table: string, columns: readonly NativeColumn[]) => {
+      if (columns[0]?.rows === 0 || stored.includes(table)) return;
+      await clickhouse.insertColumns(table, columns, { signal, deduplicationToken: `${table}/${corpus.corpusId}/${corpus.chunks}` });
+    };
+    await insert(T.documents, chunk.documentColumns(corpus.corpusId));
+    await insert(T.sequences, chunk.sequenceColumns(corpus.corpusId));
     const progress = {
       chunks: corpus.chunks + 1,
       nDocuments: corpus.nDocuments + chunk.nDocuments,

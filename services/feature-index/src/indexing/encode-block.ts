@@ -11,6 +11,7 @@ import { type BlockSummary, ownedCode, storeBlock, type StoreParts } from "./sto
 
 /** What encoding blocks works with. */
 export interface EncodeParts extends StoreParts {
+  readonly clickhouse: ClickHouse;
   readonly peers: Peers;
   readonly chunksInFlight: number;
 }

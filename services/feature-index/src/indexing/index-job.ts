@@ -80,6 +80,7 @@ async function planIndex(parts: IndexJobParts, input: IndexCorpusRequest, ctx: C
   const stride = Math.max(1, Math.ceil((corpus.nTokens * perToken) / SAMPLED_ACTIVATIONS));
   ctx.state.set("plan", { indexId: index.id, ready: same !== undefined, stride } satisfies Plan);
   if (same !== undefined) return [];
+  parts.stored.forget(index.indexId);
   catalogue.setIndexCounts(index.indexId, { nSequences, nTokens: nSequences === corpus.nSequences ? corpus.nTokens : 0, nSpecialTokens: 0, nActivations: 0, nFeaturesAlive: 0 });
   ctx.progress({ stage: "encode", doneUnits: 0, totalUnits: tokensOf(corpus, nSequences), unit: "tokens" });
   return Array.from({ length: blockSequences === 0 ? 0 : nBlocks }, (_, block) => ({ block }));
@@ -109,6 +110,7 @@ async function finishIndex(parts: IndexJobParts, results: readonly BlockSummary[
   parts.catalogue.setIndexCounts(index.indexId, counts);
   await announceIndex(parts.clickhouse, { ...index, ...counts });
   parts.catalogue.setIndexState(index.indexId, "ready");
+  parts.stored.forget(index.indexId);
   const built = parts.catalogue.index(index.id);
   if (built === undefined) throw notFound(`indexes/${index.id}`, "was deleted while it was being built");
   return indexMessage(built, "ready");

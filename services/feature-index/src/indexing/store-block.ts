@@ -1,9 +1,8 @@
-import type { ClickHouse } from "@mistral-sae/clickhouse";
 import type { WireSparseCodeInput } from "@mistral-sae/tensor";
 import { BlockLayout } from "../blocks/block-layout.ts";
-import type { BlockResult, BlockTask, EncodedRows } from "../blocks/block-worker.ts";
-import { T } from "../store/tables.ts";
+import type { BlockResult, BlockTask } from "../blocks/block-worker.ts";
 import type { WorkerPool } from "../workers/worker-pool.ts";
+import type { StoredBlocks } from "./stored-blocks.ts";
 
 /** What a block held; part of a ledger. */
 export interface BlockSummary {
@@ -18,9 +17,9 @@ export interface BlockSummary {
 
 /** What storing blocks works with. */
 export interface StoreParts {
-  readonly clickhouse: ClickHouse;
-  /** Runs BlockTasks. */
+  /** Threads of `block-worker.ts`. */
   readonly sorters: WorkerPool;
+  readonly stored: StoredBlocks;
 }
 
 /** Where a block belongs. */
@@ -37,7 +36,10 @@ export interface BlockCodes {
   readonly lengths: Uint32Array;
   /** Indexes of the special tokens of each window. */
   readonly special: readonly (readonly number[])[];
-  /** One row a token, window after window, cut anywhere. On memory of their own (ArrayBuffer), which is handed over. */
+  /**
+   * One row a token, window after window, cut anywhere. On memory of their own, which is handed over, or on shared memory,
+   * which may be used again once the block is stored.
+   */
   readonly codes: readonly WireSparseCodeInput[];
 }
 
@@ -51,24 +53,28 @@ export interface StoreOptions {
 }
 
 /**
- * Stores the activations of one block. The same block gives the same inserts with the same deduplication tokens, so
- * repeating it stores nothing twice.
- * @throws InputError when codes and windows do not match, a feature is outside the SAE, or an activation is no positive number.
+ * Stores the activations of one block. The same block gives the same inserts with the same deduplication tokens, and what
+ * an earlier attempt stored is left out, so repeating it stores nothing twice. An abort is heeded when the inserts under
+ * way have ended: nothing is written after the call has come back.
+ * @throws InputError when codes and windows do not match, a feature is outside the SAE or comes twice on a token, or an
+ * activation is no positive number.
  */
-export async function storeBlock({ clickhouse, sorters }: StoreParts, place: BlockPlace, { lengths, special, codes }: BlockCodes, options: StoreOptions): Promise<BlockSummary> {
+export async function storeBlock({ sorters, stored }: StoreParts, place: BlockPlace, { lengths, special, codes }: BlockCodes, options: StoreOptions): Promise<BlockSummary> {
   const { indexId, block, dSae, contextSize } = place;
   const { signal, sampleStride, keepFloat32 = false } = options;
   const { start: firstSequence } = new BlockLayout(contextSize, 0).sequencesOf(block);
-  const task: BlockTask = { indexId, block, dSae, contextSize, firstSequence, lengths, special, codes, sampleStride, keepFloat32 };
-  const { postings, sample, nActivations, nSpecialActivations } = await sorters.run<BlockResult>(task, codes.flatMap(buffersOf));
+  const inTables = await stored.tablesWith(indexId, contextSize, block);
   signal.throwIfAborted();
-  const insert = async (table: string, { rows, names, bytes }: EncodedRows) => {
-    if (rows > 0) await clickhouse.insertNative(table, names, [bytes], { signal, deduplicationToken: `${indexId}/${block}` });
-  };
-  await insert(T.postings, postings);
-  await insert(T.sampledCodes, sample);
-  const nTokens = lengths.reduce((sum, length) => sum + length, 0);
-  return { block, nTokens, nSpecialTokens: special.reduce((sum, tokens) => sum + tokens.length, 0), nActivations, nSpecialActivations };
+  const task: BlockTask = { indexId, block, dSae, contextSize, firstSequence, lengths, special, codes, sampleStride, keepFloat32, stored: inTables };
+  try {
+    const { nActivations, nSpecialActivations } = await sorters.run<BlockResult>(task, codes.flatMap(buffersOf));
+    signal.throwIfAborted();
+    const nTokens = lengths.reduce((sum, length) => sum + length, 0);
+    return { block, nTokens, nSpecialTokens: special.reduce((sum, tokens) => sum + tokens.length, 0), nActivations, nSpecialActivations };
+  } catch (error) {
+    stored.forget(indexId);
+    throw error;
+  }
 }
 
 /** A code on memory of its own, which can be handed over; a message's fields share the message's memory. */
@@ -79,5 +85,5 @@ export function ownedCode({ nTokens, k, dSae, featureIndices, activations, activ
 }
 
 function buffersOf({ featureIndices, activations, rowOffsets }: WireSparseCodeInput): ArrayBuffer[] {
-  return [featureIndices, activations, rowOffsets].filter((bytes) => bytes !== undefined).map(({ buffer }) => buffer as ArrayBuffer);
+  return [featureIndices, activations, rowOffsets].map((bytes) => bytes?.buffer).filter((buffer) => buffer instanceof ArrayBuffer);
 }

@@ -1,5 +1,6 @@
 import { Worker } from "node:worker_threads";
 import { SqlError } from "@mistral-sae/clickhouse";
+import { InputError } from "@mistral-sae/tensor";
 import type { DoneMessage, TaskMessage } from "./worker-side.ts";
 
 interface Waiting {
@@ -70,13 +71,13 @@ export class WorkerPool implements AsyncDisposable {
     if (this.#slots.length >= this.#size) return undefined;
     const slot: Slot = { worker: new Worker(this.#script, { workerData: this.#workerData }), current: undefined };
     slot.worker.unref();
-    slot.worker.on("message", ({ id, result, error, away }: DoneMessage) => {
+    slot.worker.on("message", (done: DoneMessage) => {
       const current = slot.current;
-      if (current?.id !== id) return;
+      if (current?.id !== done.id) return;
       slot.current = undefined;
       slot.worker.unref();
-      if (error === undefined) current.settle.resolve(result);
-      else current.settle.reject(away === true ? new SqlError(error instanceof Error ? error.message : "ClickHouse is away", "connection", 0, "", { cause: error }) : error);
+      if (done.error === undefined) current.settle.resolve(done.result);
+      else current.settle.reject(errorOf(done));
       this.#dispatch();
     });
     slot.worker.on("error", (error) => this.#lose(slot, error));
@@ -93,4 +94,11 @@ export class WorkerPool implements AsyncDisposable {
     slot.current = undefined;
     if (!this.#closed) this.#dispatch();
   }
+}
+
+/** A task's error with the class that it had in its thread. */
+function errorOf({ error, away, input }: DoneMessage): unknown {
+  if (input !== undefined) return new InputError(input.summary, input, { cause: error });
+  if (away === true) return new SqlError(error instanceof Error ? error.message : "ClickHouse is away", "connection", 0, "", { cause: error });
+  return error;
 }

@@ -1,5 +1,6 @@
 import type { MessagePort } from "node:worker_threads";
 import { SqlError } from "@mistral-sae/clickhouse";
+import { InputError, type InputErrorDetails } from "@mistral-sae/tensor";
 
 /** A task on its way to a worker. */
 export interface TaskMessage {
@@ -12,8 +13,10 @@ export interface DoneMessage {
   readonly id: number;
   readonly result?: unknown;
   readonly error?: unknown;
-  /** Set when ClickHouse was away: an error's class does not cross threads. */
+  /** An error's class does not cross threads: set when ClickHouse was away. */
   readonly away?: boolean;
+  /** Set for an InputError. */
+  readonly input?: InputErrorDetails & { readonly summary: string };
 }
 
 /** A result, and the memory that goes with it instead of being copied. */
@@ -31,8 +34,15 @@ export function serveTasks(port: MessagePort | null, work: (task: never) => Task
         const { result, transfer = [] } = await work(task as never);
         port.postMessage({ id, result } satisfies DoneMessage, [...transfer]);
       } catch (error) {
-        port.postMessage({ id, error, away: error instanceof SqlError && error.failure === "connection" } satisfies DoneMessage);
+        port.postMessage({ id, error, away: error instanceof SqlError && error.failure === "connection", ...inputOf(error) } satisfies DoneMessage);
       }
     })();
   });
+}
+
+function inputOf(error: unknown): Pick<DoneMessage, "input"> {
+  if (!(error instanceof InputError)) return {};
+  const { summary, file, field, got, wanted } = error;
+  const given = Object.entries({ file, field, got, wanted }).filter(([, value]) => value !== undefined);
+  return { input: { summary, ...Object.fromEntries(given) } };
 }

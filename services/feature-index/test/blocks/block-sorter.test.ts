@@ -1,4 +1,4 @@
-import { type ActivationDType, packSparse, type SparseRows } from "@mistral-sae/tensor";
+import { type ActivationDType, bf16Bits, packSparse, type SparseRows } from "@mistral-sae/tensor";
 import { describe, expect, it } from "vitest";
 import { type BlockCode, blockCode } from "../../src/blocks/block-code.ts";
 import { BlockSorter, specialMask } from "../../src/blocks/block-sorter.ts";
@@ -69,13 +69,24 @@ describe("BlockSorter", () => {
     expect([...sorted.pos]).toEqual([0, 1, 0, 1]);
   });
 
-  it("refuses codes that do not match the block, and activations that are no positive numbers", () => {
+  it("refuses codes that do not match the block, activations that are no positive numbers, and a feature that comes twice", () => {
     const sorter = new BlockSorter(D_SAE);
     const { rows } = codesOf(lengths);
-    expect(() => sorter.sort(shape, [pack(slice({ rows }, 0, 30), "F32")])).toThrow("fewer rows of code than tokens");
-    expect(() => sorter.sort({ ...shape, lengths: Uint32Array.of(10, 3) }, [pack(rows, "F32")])).toThrow("more rows of code than tokens");
+    expect(() => sorter.sort(shape, [pack(slice({ rows }, 0, 30), "F32")])).toThrow("got 30, wanted 31");
+    expect(() => sorter.sort({ ...shape, lengths: Uint32Array.of(10, 3) }, [pack(rows, "F32")])).toThrow("got 31, wanted 13");
     expect(() => sorter.sort(shape, [{ ...pack(rows, "F32"), dSae: 51 }])).toThrow("a code of another SAE");
     const bad = (value: number) => ({ ...rows, values: rows.values.map((old, i) => (i === 3 ? value : old)) });
+    const at = rows.rowOffsets?.findIndex((offset, i) => (rows.rowOffsets?.[i + 1] ?? 0) > offset + 1) ?? 0;
+    const twice = { ...rows, indices: rows.indices.map((old, i) => (i === (rows.rowOffsets?.[at] ?? 0) + 1 ? (rows.indices[i - 1] as number) : old)) };
+    expect(() => sorter.sort(shape, [pack(twice, "F32")])).toThrow("comes twice");
     for (const value of [0, -1, Infinity, Number.NaN]) expect(() => sorter.sort(shape, [pack(bad(value), "F32")])).toThrow("no positive number");
+  });
+
+  it("keeps unrounded activations in the order of the rounded ones where it is given them", () => {
+    const { rows } = codesOf(lengths);
+    const values = rows.values.map((value, i) => value + i / 1_000);
+    const sorted = new BlockSorter(D_SAE).sort(shape, [blockCode(packSparse({ ...rows, values }, "F32"), true)]);
+    expect(Array.from(sorted.actsF32 ?? [], (value) => bf16Bits(value))).toEqual([...sorted.acts]);
+    expect([...(sorted.actsF32 ?? [])].toSorted()).toEqual([...values].toSorted());
   });
 });
