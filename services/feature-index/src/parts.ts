@@ -5,6 +5,7 @@ import type { CorpusStore } from "./corpus/store-corpus.ts";
 import type { Vocabularies } from "./corpus/vocabulary.ts";
 import type { Peers } from "./peers/peers.ts";
 import type { UserQueries } from "./query/run-query.ts";
+import type { SavedQueries } from "./query/saved-queries.ts";
 import type { BackupFiles } from "./storage/backup-files.ts";
 import type { StorageFacts } from "./storage/usage.ts";
 import type { Densities } from "./serving/densities.ts";
@@ -21,6 +22,7 @@ export interface Parts {
   readonly pages: FeaturePages;
   readonly densities: Densities;
   readonly queries: UserQueries;
+  readonly savedQueries: SavedQueries;
   /** Folder of exports that name none. */
   readonly exports: string;
   readonly storage: StorageFacts;

@@ -16,12 +16,15 @@ import { corpusHandlers } from "./handlers/corpora.ts";
 import { exportParquetJob } from "./exchange/export-parquet.ts";
 import { exportDelphiJob } from "./exchange/delphi/export-delphi.ts";
 import { exportNeuronpediaJob } from "./exchange/neuronpedia/export-neuronpedia.ts";
+import { compareHandlers } from "./handlers/compare.ts";
 import { exchangeHandlers } from "./handlers/exchange.ts";
 import { explanationHandlers } from "./handlers/explanations.ts";
 import { featureHandlers } from "./handlers/features.ts";
 import { indexHandlers } from "./handlers/indexes.ts";
 import { notYetHandlers } from "./handlers/not-yet.ts";
 import { queryHandlers } from "./handlers/query.ts";
+import { savedQueryHandlers } from "./handlers/saved-queries.ts";
+import { testFeatureHandlers } from "./handlers/test-feature.ts";
 import { storageHandlers } from "./handlers/storage.ts";
 import { searchHandlers } from "./handlers/search.ts";
 import { textHandlers } from "./handlers/text.ts";
@@ -32,6 +35,7 @@ import { StoredBlocks } from "./indexing/stored-blocks.ts";
 import type { Parts } from "./parts.ts";
 import { connectPeers } from "./peers/peers.ts";
 import { UserQueries } from "./query/run-query.ts";
+import { SavedQueries } from "./query/saved-queries.ts";
 import { Densities } from "./serving/densities.ts";
 import { FeaturePages } from "./serving/feature-pages.ts";
 import { backupJob } from "./storage/backup.ts";
@@ -125,6 +129,7 @@ async function assemble(config: FeatureIndexConfig, server: ClickHouseServer, cl
     restoreJob({ clickhouse, catalogue, files: backups, migrate: async () => await applyMigrations(clickhouse, server.owner.username) }),
   ];
   const engine = await JobEngine.open({ service: "feature-index", path: join(config.data, "jobs.sqlite"), definitions: [job, exportParquetJob({ clickhouse, catalogue }), exportNeuronpediaJob({ catalogue, pages }), exportDelphiJob({ clickhouse, catalogue }), ...storageJobs] });
+  const savedQueries = new SavedQueries(catalogue, clickhouse, new URL("../queries/", import.meta.url));
   const parts: Parts = {
     clickhouse,
     catalogue,
@@ -137,7 +142,8 @@ async function assemble(config: FeatureIndexConfig, server: ClickHouseServer, cl
     exports: resolve(config.data, "exports"),
     storage,
     backups,
-    queries: new UserQueries(analyst, new URL("../queries/", import.meta.url), config.maxQueries),
+    queries: new UserQueries(analyst, savedQueries, config.maxQueries),
+    savedQueries,
   };
   const handlers = handlersOrUnavailable({
     ...corpusHandlers(parts),
@@ -147,6 +153,9 @@ async function assemble(config: FeatureIndexConfig, server: ClickHouseServer, cl
     ...textHandlers(parts),
     ...explanationHandlers(parts),
     ...queryHandlers(parts),
+    ...savedQueryHandlers(parts),
+    ...compareHandlers(parts),
+    ...testFeatureHandlers(parts),
     ...exchangeHandlers(parts),
     ...storageHandlers(parts),
     ...trainingMetricsHandlers(parts),

@@ -24,7 +24,7 @@ export function indexOfFeature(catalogue: Catalogue, field: string, name: string
 }
 
 /** A feature's number below d_sae. @throws INVALID_ARGUMENT FEATURE_OUT_OF_RANGE. */
-export function requireFeature(field: string, given: string | number, { sae }: Pick<IndexRecord, "sae">): number {
+export function requireFeature(field: string, given: string | number, { sae }: { readonly sae: Pick<IndexRecord["sae"], "dSae"> }): number {
   const feature = typeof given === "number" ? given : /^\d{1,10}$/.test(given) ? Number(given) : Number.NaN;
   if (!(feature < sae.dSae)) throw invalidArgument(field, `got feature ${given}, wanted 0 to ${sae.dSae - 1}`, "FEATURE_OUT_OF_RANGE");
   return feature;
