@@ -14,6 +14,8 @@ export interface FeatureIndexConfig {
   readonly threads: number;
   /** A ClickHouse server; empty starts an embedded one. */
   readonly clickhouseUrl: string;
+  /** Cluster that the server is one of, by its name in remote_servers; empty keeps everything on that server. */
+  readonly clickhouseCluster: string;
   /** User of that server who may do everything. */
   readonly clickhouseOwner: Login;
   /** User of that server who may only read the views. */
@@ -38,6 +40,7 @@ export const featureIndexDefaults: FeatureIndexConfig = {
   inference: "127.0.0.1:50051",
   threads: availableParallelism(),
   clickhouseUrl: "",
+  clickhouseCluster: "",
   clickhouseOwner: { username: "default", password: "" },
   clickhouseAnalyst: { username: "analyst", password: "" },
   clickhouseMemoryMib: 2048,
@@ -60,6 +63,7 @@ export function readConfig(env: Environment): FeatureIndexConfig {
     inference: env["MISTRAL_SAE_INFERENCE"] ?? defaults.inference,
     threads: count("MISTRAL_SAE_THREADS", defaults.threads),
     clickhouseUrl: env["MISTRAL_SAE_CLICKHOUSE_URL"] ?? defaults.clickhouseUrl,
+    clickhouseCluster: env["MISTRAL_SAE_FEATURE_INDEX_CLICKHOUSE_CLUSTER"] ?? defaults.clickhouseCluster,
     clickhouseOwner: {
       username: env["MISTRAL_SAE_CLICKHOUSE_USER"] ?? defaults.clickhouseOwner.username,
       password: env["MISTRAL_SAE_CLICKHOUSE_PASSWORD"] ?? defaults.clickhouseOwner.password,

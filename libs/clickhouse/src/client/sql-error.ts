@@ -5,7 +5,8 @@ export type SqlFailure = "connection" | "cancelled" | "time" | "size" | "memory"
 
 // https://github.com/ClickHouse/ClickHouse/blob/master/src/Common/ErrorCodes.cpp
 const CODES: Readonly<Record<SqlFailure, readonly number[]>> = {
-  connection: [],
+  // One server of a cluster did not reach another, or the keeper.
+  connection: [210, 225, 242, 279, 285, 319, 999],
   cancelled: [394, 734, 735],
   time: [159, 160, 209],
   size: [158, 191, 307, 396],

@@ -7,7 +7,7 @@ import type { Parts } from "../parts.ts";
 import { backupMessage } from "../storage/backup-message.ts";
 import { requireBackup } from "../storage/backup.ts";
 import { readUsage } from "../storage/usage.ts";
-import { T } from "../store/tables.ts";
+import { stored, T } from "../store/tables.ts";
 import { deleteIndex, requireIdle } from "./delete-index.ts";
 
 type Names = "deleteSaeData" | "getStorage" | "compactStorage" | "createBackup" | "listBackups" | "restoreBackup" | "deleteBackup";
@@ -22,7 +22,7 @@ export function storageHandlers(parts: Parts): Pick<Handlers<typeof FeatureIndex
       const own = catalogue.indexes().filter((index) => index.sae.name === sae);
       for (const index of own) requireIdle(parts, index);
       for (const index of own) await deleteIndex(parts, index);
-      await clickhouse.command(`DELETE FROM ${T.explanations} WHERE sae_id IN {saes:Array(UInt32)}`, { saes: records.map(({ saeId }) => saeId) });
+      await clickhouse.command(`DELETE FROM ${stored(clickhouse, T.explanations)} WHERE sae_id IN {saes:Array(UInt32)}`, { saes: records.map(({ saeId }) => saeId) });
       return { indexes: own.map(({ id }) => `indexes/${id}`) };
     },
     getStorage: async () => await readUsage(storage),

@@ -2,7 +2,7 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import { CompactStorageRequestSchema, GetStorageResponseSchema } from "@mistral-sae/contracts/mistral_sae/feature_index/v1/storage";
 import { defineJob, type Job } from "@mistral-sae/jobs";
 import { orUnavailable } from "../clickhouse-away.ts";
-import { CORPUS_TABLES, INDEX_TABLES, STAGED_TABLES, TABLES_DATABASE } from "../store/tables.ts";
+import { CORPUS_TABLES, INDEX_TABLES, STAGED_TABLES, stored, storedDatabase } from "../store/tables.ts";
 import { readParts, readUsage, type StorageFacts } from "./usage.ts";
 
 interface TableShard {
@@ -25,7 +25,7 @@ export function compactJob(facts: StorageFacts): Job {
     output: GetStorageResponseSchema,
     plan: () =>
       orUnavailable(async () => {
-        const tables = await clickhouse.rows<{ table: string }>("SELECT name AS table FROM system.tables WHERE database = {database:String} AND engine LIKE '%MergeTree' ORDER BY name", { database: TABLES_DATABASE });
+        const tables = await clickhouse.rows<{ table: string }>("SELECT name AS table FROM system.tables WHERE database = {database:String} AND engine LIKE '%MergeTree' ORDER BY name", { database: storedDatabase(clickhouse) });
         return tables.map(({ table }) => ({ table }));
       }),
     run: ({ table }, { signal }) =>
@@ -36,10 +36,10 @@ export function compactJob(facts: StorageFacts): Job {
           // Read after the parts: what was begun meanwhile is known by then.
           const known = new Set(owned[1]().map(String));
           for (const { partition } of parts.filter((row) => row.table === table && !known.has(row.partition))) {
-            await clickhouse.command(`ALTER TABLE ${TABLES_DATABASE}.${table} DROP PARTITION ID {id:String}`, { id: partition }, { signal });
+            await clickhouse.command(`ALTER TABLE ${stored(clickhouse, table)} DROP PARTITION ID {id:String}`, { id: partition }, { signal });
           }
         }
-        await clickhouse.command(`OPTIMIZE TABLE ${TABLES_DATABASE}.${table} FINAL`, {}, { signal });
+        await clickhouse.command(`OPTIMIZE TABLE ${stored(clickhouse, table)} FINAL`, {}, { signal });
         return null;
       }),
     reduce: (): Promise<MessageInitShape<typeof GetStorageResponseSchema>> => orUnavailable(async () => await readUsage(facts)),

@@ -4,7 +4,7 @@ import type { ClickHouse } from "@mistral-sae/clickhouse";
 import type { GetStorageResponseSchema } from "@mistral-sae/contracts/mistral_sae/feature_index/v1/storage";
 import { resourceExhausted } from "@mistral-sae/rpc";
 import type { Catalogue } from "../catalogue/catalogue.ts";
-import { CORPUS_TABLES, TABLES_DATABASE } from "../store/tables.ts";
+import { CORPUS_TABLES, storedDatabase, systemTable } from "../store/tables.ts";
 
 /** What is measured, and what may be taken. */
 export interface StorageFacts {
@@ -56,8 +56,8 @@ export async function readUsage({ clickhouse, catalogue, data, budgetBytes }: St
 export async function readParts(clickhouse: ClickHouse): Promise<PartRow[]> {
   return await clickhouse.rows<PartRow>(
     `SELECT table, partition_id AS partition, sum(rows) AS rows, sum(bytes_on_disk) AS bytes, count() AS parts
-     FROM system.parts WHERE database = {database:String} AND active GROUP BY table, partition ORDER BY table, partition`,
-    { database: TABLES_DATABASE },
+     FROM ${systemTable(clickhouse, "parts")} WHERE database = {database:String} AND active GROUP BY table, partition ORDER BY table, partition`,
+    { database: storedDatabase(clickhouse) },
   );
 }
 
@@ -69,7 +69,7 @@ export async function requireRoom({ clickhouse, data, budgetBytes }: Pick<Storag
   const { bavail, bsize } = await statfs(data);
   if (bavail * bsize < LEAST_FREE) throw resourceExhausted("DISK_FULL", `the disk of the feature index has ${bavail * bsize} bytes left, wanted at least ${LEAST_FREE}; make room and try again`, RETRY_MS);
   if (budgetBytes === 0) return;
-  const { bytes } = await clickhouse.row<{ bytes: number }>("SELECT sum(bytes_on_disk) AS bytes FROM system.parts WHERE database = {database:String} AND active", { database: TABLES_DATABASE });
+  const { bytes } = await clickhouse.row<{ bytes: number }>(`SELECT sum(bytes_on_disk) AS bytes FROM ${systemTable(clickhouse, "parts")} WHERE database = {database:String} AND active`, { database: storedDatabase(clickhouse) });
   if (bytes >= budgetBytes) {
     throw resourceExhausted("DISK_BUDGET", `the tables take ${bytes} bytes, and MISTRAL_SAE_FEATURE_INDEX_DISK_MIB lets them take ${budgetBytes}; delete an index or a corpus, or raise it`, RETRY_MS);
   }

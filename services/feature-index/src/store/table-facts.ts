@@ -1,14 +1,14 @@
 import type { ClickHouse } from "@mistral-sae/clickhouse";
 import type { IndexRecord } from "../catalogue/records.ts";
-import { CORPUS_TABLES, INDEX_TABLES, STAGED_TABLES, TABLES_DATABASE } from "./tables.ts";
+import { CORPUS_TABLES, INDEX_TABLES, STAGED_TABLES, stored, storedDatabase, systemTable, TABLES_DATABASE } from "./tables.ts";
 
 /** Bytes on disk of an index's share of each table, its corpus' tables among them. */
 export async function tableBytes(clickhouse: ClickHouse, index: IndexRecord): Promise<Record<string, number>> {
   const rows = await clickhouse.rows<{ table: string; bytes: number }>(
-    `SELECT table, sum(bytes_on_disk) AS bytes FROM system.parts WHERE database = {database:String} AND active
+    `SELECT table, sum(bytes_on_disk) AS bytes FROM ${systemTable(clickhouse, "parts")} WHERE database = {database:String} AND active
        AND ((table IN {indexTables:Array(String)} AND partition = {indexId:String}) OR (table IN {corpusTables:Array(String)} AND partition = {corpusId:String}))
      GROUP BY table`,
-    { database: TABLES_DATABASE, indexTables: INDEX_TABLES, indexId: String(index.indexId), corpusTables: CORPUS_TABLES, corpusId: String(index.corpus.corpusId) },
+    { database: storedDatabase(clickhouse), indexTables: INDEX_TABLES, indexId: String(index.indexId), corpusTables: CORPUS_TABLES, corpusId: String(index.corpus.corpusId) },
   );
   return Object.fromEntries(rows.map(({ table, bytes }) => [table, bytes]));
 }
@@ -37,17 +37,17 @@ export async function tableChecksums(clickhouse: ClickHouse, index: IndexRecord)
 
 /** Forgets the rows of an index in these tables. */
 export async function dropIndexRows(clickhouse: ClickHouse, indexId: number, tables: readonly string[] = [...INDEX_TABLES, ...STAGED_TABLES]): Promise<void> {
-  for (const table of tables) await clickhouse.command(`ALTER TABLE ${TABLES_DATABASE}.${table} DROP PARTITION ID {id:String}`, { id: String(indexId) });
+  for (const table of tables) await clickhouse.command(`ALTER TABLE ${stored(clickhouse, table)} DROP PARTITION ID {id:String}`, { id: String(indexId) });
 }
 
 /** Forgets the rows of a corpus. */
 export async function dropCorpusRows(clickhouse: ClickHouse, corpusId: number): Promise<void> {
-  for (const table of CORPUS_TABLES) await clickhouse.command(`ALTER TABLE ${TABLES_DATABASE}.${table} DROP PARTITION ID {id:String}`, { id: String(corpusId) });
+  for (const table of CORPUS_TABLES) await clickhouse.command(`ALTER TABLE ${stored(clickhouse, table)} DROP PARTITION ID {id:String}`, { id: String(corpusId) });
 }
 
 /** Merges an index's rows of these tables into one part each, which is how they are read fastest. */
 export async function mergeIndexRows(clickhouse: ClickHouse, indexId: number, signal: AbortSignal, tables: readonly string[] = INDEX_TABLES): Promise<void> {
   for (const table of tables) {
-    await clickhouse.command(`OPTIMIZE TABLE ${TABLES_DATABASE}.${table} PARTITION ID {id:String} FINAL`, { id: String(indexId) }, { signal });
+    await clickhouse.command(`OPTIMIZE TABLE ${stored(clickhouse, table)} PARTITION ID {id:String} FINAL`, { id: String(indexId) }, { signal });
   }
 }

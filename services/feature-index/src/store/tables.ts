@@ -1,6 +1,10 @@
+import { type ClickHouse, onCluster, type ShardLayout } from "@mistral-sae/clickhouse";
+
 /** Database of the tables; the views that users see lie in a database of their own. */
 export const TABLES_DATABASE = "mistral_sae";
 export const VIEWS_DATABASE = "sae";
+/** In a cluster: database of the tables that hold rows, on each server; those in TABLES_DATABASE are names for all of them. */
+export const SHARD_DATABASE = "mistral_sae_shard";
 
 const table = <Name extends string>(name: Name) => `${TABLES_DATABASE}.${name}` as const;
 
@@ -38,3 +42,54 @@ export const STAGED_TABLES = ["staged_stats", "staged_coactivations", "staged_we
 
 /** Tables that building fills from the postings. */
 export const BUILT_TABLES = ["features", "feature_examples", "token_counts", ...STAGED_TABLES] as const;
+
+type NameOf<Table> = Table extends `${string}.${infer Name}` ? Name : never;
+type TableName = NameOf<(typeof T)[keyof typeof T]>;
+
+/**
+ * By table: which shard of a cluster a row goes to. What is inserted as a whole lies on one shard where it can, so that it is there
+ * or not: a block's postings, an index's sample. Windows are spread in runs, features one by one: pages of any size are read from all
+ * shards at once. All versions of a row that is replaced have the same shard.
+ */
+export const SHARDING = {
+  keys: {
+    documents: "intDiv(doc_id, 64)",
+    sequences: "intDiv(sequence_id, 64)",
+    vocabularies: "vocabulary_id",
+    postings: "block",
+    sampled_codes: "index_id",
+    staged_stats: "feature_index",
+    staged_coactivations: "feature_index",
+    staged_weights: "feature_index",
+    staged_given: "feature_index",
+    staged_examples: "feature_index",
+    staged_activations: "block",
+    features: "feature_index",
+    feature_examples: "feature_index",
+    token_counts: "index_id",
+    imported_rows: "feature_index",
+    explanations: "feature_index",
+    index_names: "index_id",
+    corpus_names: "corpus_id",
+    training_metrics: "cityHash64(training_run)",
+  } satisfies Readonly<Record<TableName, string>>,
+  database: SHARD_DATABASE,
+} as const satisfies ShardLayout;
+
+/** Database of the tables that hold rows. */
+export function storedDatabase(clickhouse: ClickHouse): string {
+  return clickhouse.cluster === undefined ? TABLES_DATABASE : SHARD_DATABASE;
+}
+
+/**
+ * A table, by its name in T or without the database, as statements take it that work on the rows where they lie: ALTER TABLE,
+ * OPTIMIZE TABLE, DELETE FROM. In a cluster: the tables of all shards.
+ */
+export function stored(clickhouse: ClickHouse, name: string): string {
+  return `${storedDatabase(clickhouse)}.${name.slice(name.indexOf(".") + 1)}${onCluster(clickhouse.cluster)}`;
+}
+
+/** A table of the server's own facts, such as parts; in a cluster: of one server a shard. */
+export function systemTable(clickhouse: ClickHouse, name: string): string {
+  return clickhouse.cluster === undefined ? `system.${name}` : `cluster('${clickhouse.cluster}', system.${name})`;
+}

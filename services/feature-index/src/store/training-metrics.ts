@@ -1,6 +1,6 @@
 import { type ClickHouse, fixedColumn, stringColumn } from "@mistral-sae/clickhouse";
 import type { TrainingMetricsRow } from "@mistral-sae/contracts/mistral_sae/feature_index/v1/feature_index";
-import { T } from "./tables.ts";
+import { stored, T } from "./tables.ts";
 
 /** Columns of the table, by the field of a row that fills them. */
 const FLOATS = {
@@ -22,7 +22,7 @@ export async function dropMetricsAfter(clickhouse: ClickHouse, run: string, step
   const where = "training_run = {run:String} AND step > {step:UInt64}";
   const params = { run, step: String(step) };
   const { n } = await clickhouse.row<{ n: number }>(`SELECT count() AS n FROM ${T.trainingMetrics} WHERE ${where}`, params, { signal });
-  if (n > 0) await clickhouse.command(`DELETE FROM ${T.trainingMetrics} WHERE ${where}`, params, { signal, settings: { lightweight_deletes_sync: "2" } });
+  if (n > 0) await clickhouse.command(`DELETE FROM ${stored(clickhouse, T.trainingMetrics)} WHERE ${where}`, params, { signal, settings: { lightweight_deletes_sync: "2" } });
 }
 
 /** Stores metrics of a run; a step that is there is replaced. */
