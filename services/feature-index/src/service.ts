@@ -38,12 +38,13 @@ import { UserQueries } from "./query/run-query.ts";
 import { SavedQueries } from "./query/saved-queries.ts";
 import { Densities } from "./serving/densities.ts";
 import { FeaturePages } from "./serving/feature-pages.ts";
+import { requireGlobalJoins } from "./store/require-global-joins.ts";
 import { backupJob } from "./storage/backup.ts";
 import { BackupFiles } from "./storage/backup-files.ts";
 import { compactJob } from "./storage/compact.ts";
 import { restoreJob } from "./storage/restore.ts";
 import type { StorageFacts } from "./storage/usage.ts";
-import { TABLES_DATABASE, VIEWS_DATABASE } from "./store/tables.ts";
+import { SHARDING, TABLES_DATABASE, VIEWS_DATABASE } from "./store/tables.ts";
 import { WorkerPool } from "./workers/worker-pool.ts";
 
 /** The service with everything it holds. */
@@ -61,6 +62,7 @@ export interface FeatureIndex {
 export async function openFeatureIndex(config: FeatureIndexConfig): Promise<FeatureIndex> {
   const server = await openClickHouse({
     url: config.clickhouseUrl,
+    cluster: config.clickhouseCluster,
     owner: config.clickhouseOwner,
     analyst: config.clickhouseAnalyst,
     folder: join(config.data, "clickhouse"),
@@ -77,6 +79,7 @@ export async function openFeatureIndex(config: FeatureIndexConfig): Promise<Feat
   };
   try {
     await applyMigrations(clickhouse, server.owner.username);
+    await requireGlobalJoins(analyst);
     return await assemble(config, server, clickhouse, analyst, closeDatabase);
   } catch (error) {
     await closeDatabase();
@@ -93,9 +96,13 @@ function backupTarget({ backupTarget: template, clickhouseUrl, data }: FeatureIn
 }
 
 async function applyMigrations(clickhouse: ClickHouse, owner: string): Promise<void> {
-  await clickhouse.command(`CREATE DATABASE IF NOT EXISTS ${VIEWS_DATABASE}`);
-  const variables = { tables: TABLES_DATABASE, views: VIEWS_DATABASE, owner, replicated: "", on_cluster: "" };
-  await migrate(clickhouse, { folder: fileURLToPath(new URL("../migrations", import.meta.url)), database: TABLES_DATABASE, variables });
+  await migrate(clickhouse, {
+    folder: fileURLToPath(new URL("../migrations", import.meta.url)),
+    database: TABLES_DATABASE,
+    databases: [VIEWS_DATABASE],
+    variables: { views: VIEWS_DATABASE, owner },
+    shards: SHARDING,
+  });
 }
 
 async function assemble(config: FeatureIndexConfig, server: ClickHouseServer, clickhouse: ClickHouse, analyst: ClickHouse, closeDatabase: () => Promise<void>): Promise<FeatureIndex> {
