@@ -4,13 +4,13 @@ import { featureFilter, featureOrder } from "../../src/filter/feature-filter.ts"
 describe("featureFilter", () => {
   it("turns comparisons into SQL with bound values", () => {
     const { sql, params, fields } = featureFilter("frac_nonzero < 0.01 AND (max_activation >= 5e0 OR NOT dead)");
-    expect(sql).toBe("(ifNull((s.n_firings / {counted_tokens:Float64}) < {f0:Float64}, 0) AND ((ifNull(s.max_activation >= {f1:Float64}, 0) OR NOT (s.n_firings = 0))))");
+    expect(sql).toBe("(ifNull(if(s.imported = 1, s.given_frac_nonzero, s.n_firings / {counted_tokens:Float64}) < {f0:Float64}, 0) AND ((ifNull(s.max_activation >= {f1:Float64}, 0) OR NOT (s.n_firings = 0 AND s.imported = 0))))");
     expect(params).toEqual({ f0: 0.01, f1: 5 });
     expect([...fields]).toEqual(["frac_nonzero", "max_activation", "dead"]);
   });
 
   it("joins terms side by side by AND, and takes everything for an empty filter", () => {
-    expect(featureFilter("dead explained = false").sql).toBe("((s.n_firings = 0) AND (e.explanations > 0) = 0)");
+    expect(featureFilter("dead explained = false").sql).toBe("((s.n_firings = 0 AND s.imported = 0) AND (e.explanations > 0) = 0)");
     expect(featureFilter("  ").sql).toBe("1");
   });
 
@@ -34,7 +34,7 @@ describe("featureFilter", () => {
 
 describe("featureOrder", () => {
   it("breaks ties by the feature's index", () => {
-    expect(featureOrder("max_activation desc, n_firings").sql).toBe("s.max_activation DESC NULLS LAST, s.n_firings ASC NULLS LAST, s.feature_index");
+    expect(featureOrder("max_activation desc, n_firings").sql).toBe("s.max_activation DESC NULLS LAST, if(s.imported = 1, NULL, s.n_firings) ASC NULLS LAST, s.feature_index");
     expect(featureOrder("").sql).toBe("s.feature_index");
   });
 
