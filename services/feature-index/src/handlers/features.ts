@@ -61,7 +61,7 @@ export function featureHandlers(parts: Parts): Pick<Handlers<typeof FeatureIndex
       const group = request.group === ActivationGroup.UNSPECIFIED ? ActivationGroup.TOP : request.group;
       if (group === ActivationGroup.NON_ACTIVATING) requireActivations(index, "where a feature does not fire");
       const page = offsetPage(request, ["activations", index.indexId, feature, group, nBins, String(seed), dataSource], DEFAULT_EXAMPLES);
-      const read = (sequences: readonly number[]) => readWindows(clickhouse, index.corpus.corpusId, sequences, signal);
+      const read = (sequences: readonly number[]) => readWindows(clickhouse, index.corpus.corpusId, sequences);
       const firings = new Firings(clickhouse, index, feature, dataSource, signal);
       const chosen = await chooseExamples(firings, { group, nBins: nBins === 0 ? DEFAULT_STRATA : nBins, seed, ...page }, read);
       const windows = await read(chosen.examples.map(({ firing }) => firing.sequence));
@@ -84,10 +84,10 @@ export function featureHandlers(parts: Parts): Pick<Handlers<typeof FeatureIndex
       if (measure === undefined) throw invalidArgument("measure", `got ${request.measure}, wanted JACCARD, PHI or PMI`);
       requireActivations(index, "what fires together");
       const page = offsetPage(request, ["coactivations", index.indexId, feature, measure], DEFAULT_COACTIVATIONS);
-      const row = (await readCoactivations(clickhouse, index.indexId, [feature], signal)).get(feature);
+      const row = await readCoactivations(clickhouse, index.indexId, feature);
       const all = row === undefined ? [] : ranked(row, measure);
       const shown = all.slice(page.offset, page.offset + page.limit);
-      const explanations = await readExplanations(clickhouse, index.sae.saeId, shown.map((other) => other.feature), signal);
+      const explanations = await readExplanations(clickhouse, index.sae.saeId, shown.map((other) => other.feature));
       return {
         features: shown.map((other) => ({ featureIndex: other.feature, value: other.value, description: explanations.get(other.feature)?.[0]?.description ?? "" })),
         nextPageToken: page.next(all.length),

@@ -29,7 +29,7 @@ export function textHandlers(parts: Parts): Pick<Handlers<typeof FeatureIndexSer
   };
   const descriptions = async (sae: string, features: readonly number[], signal: AbortSignal): Promise<(feature: number) => string> => {
     const saeId = catalogue.newestSae(sae)?.saeId;
-    const found = saeId === undefined ? new Map() : await readExplanations(clickhouse, saeId, features, signal);
+    const found = saeId === undefined ? new Map() : await readExplanations(clickhouse, saeId, features);
     return (feature) => found.get(feature)?.[0]?.description ?? "";
   };
   /** Mean over the prompts of what each feature comes to in a prompt. */

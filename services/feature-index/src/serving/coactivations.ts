@@ -1,7 +1,7 @@
 import type { ClickHouse } from "@mistral-sae/clickhouse";
 import { type Measure, MEASURES } from "../building/coactivation.ts";
+import { type Columns, smallRows } from "../store/small-rows.ts";
 import { T } from "../store/tables.ts";
-import { pointRead } from "./point-read.ts";
 
 /** Features that fire with a feature, and on how many of the sampled tokens. */
 export interface CoactiveRow {
@@ -13,16 +13,19 @@ export interface CoactiveRow {
   readonly coactiveTogether: readonly number[];
 }
 
-export const COACTIVE_COLUMNS = "n_tokens_sampled AS nTokensSampled, n_sampled AS nSampled, coactive, coactive_n AS coactiveN, coactive_together AS coactiveTogether";
+export const coactiveColumns: Columns<CoactiveRow> = {
+  feature: ["feature_index", (row) => row.u32()],
+  nTokensSampled: ["n_tokens_sampled", (row) => row.u32()],
+  nSampled: ["n_sampled", (row) => row.u32()],
+  coactive: ["coactive", (row) => row.u32s()],
+  coactiveN: ["coactive_n", (row) => row.u32s()],
+  coactiveTogether: ["coactive_together", (row) => row.u32s()],
+};
 
-export async function readCoactivations(clickhouse: ClickHouse, indexId: number, features: readonly number[], signal: AbortSignal): Promise<ReadonlyMap<number, CoactiveRow>> {
-  const rows = await clickhouse.rows<CoactiveRow>(
-    `SELECT feature_index AS feature, ${COACTIVE_COLUMNS} FROM ${T.features}
-     WHERE index_id = {indexId:UInt32} AND feature_index IN {features:Array(UInt32)}`,
-    { indexId, features },
-    { signal, settings: pointRead },
-  );
-  return new Map(rows.map((row) => [row.feature, row]));
+/** What fires with a feature; undefined where the index has no such feature. */
+export async function readCoactivations(clickhouse: ClickHouse, indexId: number, feature: number): Promise<CoactiveRow | undefined> {
+  const [row] = await smallRows(clickhouse, coactiveColumns, `FROM ${T.features} WHERE index_id = {indexId:UInt32} AND feature_index = {feature:UInt32}`, { indexId, feature });
+  return row;
 }
 
 /** By a measure, strongest first. */

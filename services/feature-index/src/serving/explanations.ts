@@ -1,6 +1,7 @@
 import { type ClickHouse, constantColumn, fixedColumn, nullableColumn, stringColumn } from "@mistral-sae/clickhouse";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { ExplanationSummarySchema } from "@mistral-sae/contracts/mistral_sae/feature_index/v1/feature";
+import { type Columns, smallRows } from "../store/small-rows.ts";
 import { T } from "../store/tables.ts";
 
 /** An explanation as it is stored. */
@@ -17,17 +18,20 @@ export interface Explanation {
 /** Best first: by score, a model's before a local summary, then by name. */
 export const BEST_FIRST = "ifNull(score, -1) DESC, explanation_model = '', name";
 
-const COLUMNS = "feature_index AS feature, name, description, explanation_type AS explanationType, explanation_model AS explanationModel, score";
+const columns: Columns<Explanation> = {
+  feature: ["feature_index", (row) => row.u32()],
+  name: ["name", (row) => row.text()],
+  description: ["description", (row) => row.text()],
+  explanationType: ["explanation_type", (row) => row.text()],
+  explanationModel: ["explanation_model", (row) => row.text()],
+  score: ["score", (row) => row.nullable(() => row.f64())],
+};
 
 /** Explanations of these features, best first. */
-export async function readExplanations(clickhouse: ClickHouse, saeId: number, features: readonly number[], signal: AbortSignal): Promise<ReadonlyMap<number, readonly Explanation[]>> {
+export async function readExplanations(clickhouse: ClickHouse, saeId: number, features: readonly number[]): Promise<ReadonlyMap<number, readonly Explanation[]>> {
   if (features.length === 0) return new Map();
-  const rows = await clickhouse.rows<Explanation>(
-    `SELECT ${COLUMNS} FROM ${T.explanations} FINAL WHERE sae_id = {saeId:UInt32} AND feature_index IN {features:Array(UInt32)} ORDER BY feature_index, ${BEST_FIRST}`,
-    { saeId, features },
-    { signal },
-  );
-  return Map.groupBy(rows, ({ feature }) => feature);
+  const from = `FROM ${T.explanations} FINAL WHERE sae_id = {saeId:UInt32} AND feature_index IN {features:Array(UInt32)} ORDER BY feature_index, ${BEST_FIRST}`;
+  return Map.groupBy(await smallRows(clickhouse, columns, from, { saeId, features }), ({ feature }) => feature);
 }
 
 /** Stores explanations; one of the same feature and name is replaced. */

@@ -5,16 +5,13 @@ import { notFound } from "@mistral-sae/rpc";
 import type { IndexRecord } from "../catalogue/records.ts";
 import type { Vocabularies } from "../corpus/vocabulary.ts";
 import type { Peers } from "../peers/peers.ts";
-import { ACTS_F32 } from "../store/activations-sql.ts";
-import { T } from "../store/tables.ts";
 import { type Context, type ExampleBin, exampleMessage, topBin } from "../wire/example-message.ts";
 import { basicFeature, fullFeature } from "../wire/feature-message.ts";
-import { ranked } from "./coactivations.ts";
 import { type Explanation, readExplanations } from "./explanations.ts";
-import { type FullRow, readBasicRows, readFullRows } from "./feature-rows.ts";
-import { pointRead } from "./point-read.ts";
+import { type FullRow, readBasicRows } from "./feature-rows.ts";
+import { correlatedOf, type PageData, type PageKey, readPages } from "./read-pages.ts";
 import { featureName } from "./resolve-index.ts";
-import { readWindows } from "./windows.ts";
+import { Together } from "./together.ts";
 
 /** What pages are made from. */
 export interface PageParts {
@@ -25,85 +22,66 @@ export interface PageParts {
 
 type FeatureInit = MessageInitShape<typeof FeatureSchema>;
 
-interface StoredExample {
-  readonly feature: number;
-  readonly stratum: number;
-  readonly sequence: number;
-  readonly token: number;
-  readonly pos: readonly number[];
-  readonly acts: readonly number[];
-}
-
-const CORRELATED = 10;
 const NEAREST = 10;
 // A page does not wait long for what it can do without.
 const NEAREST_TIMEOUT_MS = 1_000;
+// Two, so that this process makes messages of one lot while ClickHouse reads the other.
+const READS_IN_FLIGHT = 2;
+const PAGES_A_READ = 32;
 
 /** Features as the contract says them, in the order asked for. */
 export class FeaturePages {
   readonly #parts: PageParts;
+  readonly #read: Together<PageKey, PageData | undefined>;
 
   constructor(parts: PageParts) {
     this.#parts = parts;
+    this.#read = new Together({ inFlight: READS_IN_FLIGHT, most: PAGES_A_READ, ask: async (keys) => await readPages(parts.clickhouse, keys) });
   }
 
   async basic(index: IndexRecord, features: readonly number[], signal: AbortSignal): Promise<FeatureInit[]> {
     const { clickhouse, vocabularies } = this.#parts;
     const [rows, explanations, texts] = await Promise.all([
-      readBasicRows(clickhouse, index.indexId, features, signal),
-      readExplanations(clickhouse, index.sae.saeId, features, signal),
+      readBasicRows(clickhouse, index.indexId, features),
+      readExplanations(clickhouse, index.sae.saeId, features),
       vocabularies.texts(index.corpus.vocabularyId),
     ]);
-    return features.map((feature) => basicFeature(index, existing(rows, index, feature), texts, explanations.get(feature) ?? []));
+    signal.throwIfAborted();
+    return features.map((feature) => basicFeature(index, existing(rows.get(feature), index, feature), texts, explanations.get(feature) ?? []));
   }
 
   async full(index: IndexRecord, features: readonly number[], context: Context, signal: AbortSignal): Promise<FeatureInit[]> {
-    const { clickhouse, vocabularies } = this.#parts;
-    const [rows, examples, texts] = await Promise.all([
-      readFullRows(clickhouse, index.indexId, features, signal),
-      this.#examples(index.indexId, features, signal),
-      vocabularies.texts(index.corpus.vocabularyId),
-    ]);
-    const complete = await Promise.all(features.map((feature) => this.#withNearest(index, existing(rows, index, feature), signal)));
-    const mentioned = new Set(complete.flatMap((row) => [row.feature, ...row.nearest, ...correlatedOf(row).map((other) => other.feature)]));
-    const [explanations, windows] = await Promise.all([
-      readExplanations(clickhouse, index.sae.saeId, [...mentioned], signal),
-      readWindows(clickhouse, index.corpus.corpusId, examples.map(({ sequence }) => sequence), signal),
-    ]);
-    const examplesOf = Map.groupBy(examples, ({ feature }) => feature);
-    return complete.map((row) => {
-      const shown = (examplesOf.get(row.feature) ?? []).map((example) => exampleMessage(example, windows.get(example.sequence), texts, context, binOf(row, example.stratum)));
-      return { ...fullFeature(index, row, texts, explanations), examples: shown satisfies MessageInitShape<typeof ActivationExampleSchema>[], correlated: correlatedMessages(row, explanations) };
-    });
-  }
-
-  async #examples(indexId: number, features: readonly number[], signal: AbortSignal): Promise<StoredExample[]> {
-    return await this.#parts.clickhouse.rows<StoredExample>(
-      `SELECT feature_index AS feature, stratum, sequence_id AS sequence, token_index AS token, pos, ${ACTS_F32} AS acts FROM ${T.featureExamples}
-       WHERE index_id = {indexId:UInt32} AND feature_index IN {features:Array(UInt32)} ORDER BY feature_index, stratum, rank`,
-      { indexId, features },
-      { signal, settings: pointRead },
+    const [found, texts] = await Promise.all([this.#read.get(features.map((feature) => ({ index, feature }))), this.#parts.vocabularies.texts(index.corpus.vocabularyId)]);
+    signal.throwIfAborted();
+    return await Promise.all(
+      features.map(async (feature, i) => {
+        const data = existing(found[i], index, feature);
+        const { row, examples, windows, explanations } = data.row.nearest.length > 0 ? data : await this.#withNearest(index, data, signal);
+        const shown = examples.map((example) => exampleMessage(example, windows.get(example.sequence), texts, context, binOf(row, example.stratum)));
+        return { ...fullFeature(index, row, texts, explanations), examples: shown satisfies MessageInitShape<typeof ActivationExampleSchema>[], correlated: correlatedMessages(row, explanations) };
+      }),
     );
   }
 
-  /** Large dictionaries have no neighbours stored: the inference service, which holds the decoder, is asked for them. */
-  async #withNearest(index: IndexRecord, row: FullRow, signal: AbortSignal): Promise<FullRow> {
-    if (row.nearest.length > 0) return row;
+  /** Where no neighbours are stored, the inference service, which holds the decoder, is asked for them. */
+  async #withNearest(index: IndexRecord, data: PageData, signal: AbortSignal): Promise<PageData> {
+    const { row } = data;
     try {
       const request = { sae: index.sae.name, query: { case: "featureIndex", value: row.feature } as const, topK: NEAREST };
       const { neighbours } = await this.#parts.peers.saes.nearestFeatures(request, { signal, timeoutMs: NEAREST_TIMEOUT_MS });
-      return { ...row, nearest: neighbours.map(({ feature }) => feature?.featureIndex ?? 0), nearestCosine: neighbours.map(({ cosine }) => cosine) };
+      const nearest = neighbours.map(({ feature }) => feature?.featureIndex ?? 0);
+      const theirs = await readExplanations(this.#parts.clickhouse, index.sae.saeId, nearest);
+      return { ...data, row: { ...row, nearest, nearestCosine: neighbours.map(({ cosine }) => cosine) }, explanations: new Map([...data.explanations, ...theirs]) };
     } catch {
       signal.throwIfAborted();
-      return row;
+      return data;
     }
   }
 }
 
-function existing<Row>(rows: ReadonlyMap<number, Row>, index: IndexRecord, feature: number): Row {
-  const row = rows.get(feature);
-  if (row === undefined) throw notFound(featureName(index, feature), `is not in indexes/${index.id}`);
-  return row;
+function existing<Found>(found: Found | undefined, index: IndexRecord, feature: number): Found {
+  if (found === undefined) throw notFound(featureName(index, feature), `is not in indexes/${index.id}`);
+  return found;
 }
 
 function binOf({ strataMin, strataMax, strataN, nFirings, imported, givenStrataShare }: FullRow, stratum: number): ExampleBin {
@@ -112,10 +90,6 @@ function binOf({ strataMin, strataMax, strataN, nFirings, imported, givenStrataS
   const edges = { bin, min: strataMin[bin] ?? 0, max: strataMax[bin] ?? 0 };
   if (imported === 1) return { ...edges, group: ActivationGroup.QUANTILE_VALUE, contains: givenStrataShare[bin] ?? 0 };
   return { ...edges, group: ActivationGroup.QUANTILE_COUNT, contains: (strataN[bin] ?? 0) / nFirings };
-}
-
-function correlatedOf(row: FullRow): { readonly feature: number; readonly value: number }[] {
-  return ranked(row, "jaccard").slice(0, CORRELATED);
 }
 
 function correlatedMessages(row: FullRow, explanations: ReadonlyMap<number, readonly Explanation[]>) {

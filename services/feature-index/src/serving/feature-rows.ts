@@ -1,7 +1,7 @@
 import type { ClickHouse } from "@mistral-sae/clickhouse";
+import { type Columns, smallRows } from "../store/small-rows.ts";
 import { T } from "../store/tables.ts";
-import { COACTIVE_COLUMNS, type CoactiveRow } from "./coactivations.ts";
-import { pointRead } from "./point-read.ts";
+import { type CoactiveRow, coactiveColumns } from "./coactivations.ts";
 
 /** What every view of a feature shows. */
 export interface BasicRow {
@@ -42,30 +42,57 @@ export interface FullRow extends BasicRow, CoactiveRow {
 }
 
 const LISTED = 10;
-// Float32 is read as Float64 where a double is made of it: JSON holds the shortest text of a number in its own precision.
-const first = (column: string, n: number) => (n === 0 ? column : `arraySlice(${column}, 1, ${n})`);
 
-const columns = (listed: number) => `feature_index AS feature, n_firings AS nFirings, toFloat64(max_activation) AS maxActivation, sum_activation AS sumActivation,
-  ${first("top_token_ids", listed)} AS topTokenIds, ${first("top_token_n", listed)} AS topTokenN, arrayMap(x -> toFloat64(x), ${first("top_token_sum", listed)}) AS topTokenSum,
-  w_dec_norm AS wDecNorm, ${first("pos_token_ids", listed)} AS posTokenIds, ${first("pos_logits", listed)} AS posLogits,
-  ${first("neg_token_ids", listed)} AS negTokenIds, ${first("neg_logits", listed)} AS negLogits, imported, given_frac_nonzero AS givenFracNonzero`;
-const FULL = `${columns(0)}, log_bins AS logBins, log_counts AS logCounts, linear_counts AS linearCounts, strata_n AS strataN,
-  arrayMap(x -> toFloat64(x), strata_min) AS strataMin, arrayMap(x -> toFloat64(x), strata_max) AS strataMax, sources, source_n AS sourceN,
-  nearest, arrayMap(x -> toFloat64(x), nearest_cosine) AS nearestCosine,
-  given_hist_edges AS givenHistEdges, given_hist_counts AS givenHistCounts, given_strata_share AS givenStrataShare, ${COACTIVE_COLUMNS}`;
+const basicColumns = (listed: number): Columns<BasicRow> => {
+  const first = (column: string) => (listed === 0 ? column : `arraySlice(${column}, 1, ${listed})`);
+  return {
+    feature: ["feature_index", (row) => row.u32()],
+    nFirings: ["n_firings", (row) => row.u64()],
+    maxActivation: ["max_activation", (row) => row.f32()],
+    sumActivation: ["sum_activation", (row) => row.f64()],
+    topTokenIds: [first("top_token_ids"), (row) => row.u32s()],
+    topTokenN: [first("top_token_n"), (row) => row.u32s()],
+    topTokenSum: [first("top_token_sum"), (row) => row.f32s()],
+    wDecNorm: ["w_dec_norm", (row) => row.f32()],
+    posTokenIds: [first("pos_token_ids"), (row) => row.u32s()],
+    posLogits: [first("pos_logits"), (row) => row.f32s()],
+    negTokenIds: [first("neg_token_ids"), (row) => row.u32s()],
+    negLogits: [first("neg_logits"), (row) => row.f32s()],
+    imported: ["imported", (row) => row.u8()],
+    givenFracNonzero: ["given_frac_nonzero", (row) => row.nullable(() => row.f64())],
+  };
+};
+
+const fullColumns: Columns<FullRow> = {
+  ...basicColumns(0),
+  logBins: ["log_bins", (row) => row.u16s()],
+  logCounts: ["log_counts", (row) => row.u32s()],
+  linearCounts: ["linear_counts", (row) => row.u32s()],
+  strataN: ["strata_n", (row) => row.u32s()],
+  strataMin: ["strata_min", (row) => row.f32s()],
+  strataMax: ["strata_max", (row) => row.f32s()],
+  sources: ["sources", (row) => row.list(() => row.text())],
+  sourceN: ["source_n", (row) => row.list(() => row.u64())],
+  nearest: ["nearest", (row) => row.u32s()],
+  nearestCosine: ["nearest_cosine", (row) => row.f32s()],
+  givenHistEdges: ["given_hist_edges", (row) => row.list(() => row.f64())],
+  givenHistCounts: ["given_hist_counts", (row) => row.list(() => row.f64())],
+  givenStrataShare: ["given_strata_share", (row) => row.list(() => row.f64())],
+  ...coactiveColumns,
+};
 
 /** Rows of these features by number. */
-export async function readBasicRows(clickhouse: ClickHouse, indexId: number, features: readonly number[], signal: AbortSignal): Promise<ReadonlyMap<number, BasicRow>> {
-  return await readRows<BasicRow>(clickhouse, columns(LISTED), indexId, features, signal);
+export async function readBasicRows(clickhouse: ClickHouse, indexId: number, features: readonly number[]): Promise<ReadonlyMap<number, BasicRow>> {
+  return await readRows(clickhouse, basicColumns(LISTED), indexId, features);
 }
 
 /** Rows of these features by number, with what the feature page needs. */
-export async function readFullRows(clickhouse: ClickHouse, indexId: number, features: readonly number[], signal: AbortSignal): Promise<ReadonlyMap<number, FullRow>> {
-  return await readRows<FullRow>(clickhouse, FULL, indexId, features, signal);
+export async function readFullRows(clickhouse: ClickHouse, indexId: number, features: readonly number[]): Promise<ReadonlyMap<number, FullRow>> {
+  return await readRows(clickhouse, fullColumns, indexId, features);
 }
 
-async function readRows<Row extends BasicRow>(clickhouse: ClickHouse, selected: string, indexId: number, features: readonly number[], signal: AbortSignal): Promise<ReadonlyMap<number, Row>> {
+async function readRows<Row extends BasicRow>(clickhouse: ClickHouse, columns: Columns<Row>, indexId: number, features: readonly number[]): Promise<ReadonlyMap<number, Row>> {
   if (features.length === 0) return new Map();
-  const rows = await clickhouse.rows<Row>(`SELECT ${selected} FROM ${T.features} WHERE index_id = {indexId:UInt32} AND feature_index IN {features:Array(UInt32)}`, { indexId, features }, { signal, settings: pointRead });
+  const rows = await smallRows(clickhouse, columns, `FROM ${T.features} WHERE index_id = {indexId:UInt32} AND feature_index IN {features:Array(UInt32)}`, { indexId, features });
   return new Map(rows.map((row) => [row.feature, row]));
 }

@@ -1,9 +1,27 @@
+import { BF16 } from "../building/value-counts.ts";
+
 /** The row that a RowReader stands at; each call reads the next value. */
 export interface RowCursor {
   u8(): number;
+  u16(): number;
   u32(): number;
+  /** UInt64; exact up to 2^53. */
+  u64(): number;
+  f32(): number;
+  f64(): number;
+  /** String, or LowCardinality(String). */
+  text(): string;
+  /** Nullable(T). */
+  nullable<T>(read: () => T): T | null;
   /** The bytes of an array of values `width` bytes wide; a view that is valid while the row is handled. */
   array(width: number): Uint8Array;
+  /** Array(T) of what `read` reads. */
+  list<T>(read: () => T): T[];
+  u16s(): number[];
+  u32s(): number[];
+  f32s(): number[];
+  /** Array(BFloat16). */
+  bf16s(): number[];
 }
 
 /** Thrown by a cursor whose row is not all there yet. */
@@ -58,19 +76,85 @@ class Cursor implements RowCursor {
     return this.bytes[this.#take(1)] as number;
   }
 
+  u16(): number {
+    return this.bytes.readUInt16LE(this.#take(2));
+  }
+
   u32(): number {
     return this.bytes.readUInt32LE(this.#take(4));
   }
 
+  u64(): number {
+    return Number(this.bytes.readBigUInt64LE(this.#take(8)));
+  }
+
+  f32(): number {
+    return this.bytes.readFloatLE(this.#take(4));
+  }
+
+  f64(): number {
+    return this.bytes.readDoubleLE(this.#take(8));
+  }
+
+  text(): string {
+    const length = this.#length();
+    const start = this.#take(length);
+    return this.bytes.toString("utf8", start, start + length);
+  }
+
+  nullable<T>(read: () => T): T | null {
+    return this.u8() === 1 ? null : read();
+  }
+
   array(width: number): Uint8Array {
+    const length = this.#length() * width;
+    const start = this.#take(length);
+    return this.bytes.subarray(start, start + length);
+  }
+
+  list<T>(read: () => T): T[] {
+    const length = this.#length();
+    const values: T[] = [];
+    for (let i = 0; i < length; i++) values.push(read());
+    return values;
+  }
+
+  u16s(): number[] {
+    const length = this.#length();
+    const start = this.#take(2 * length);
+    const values: number[] = [];
+    for (let i = 0; i < length; i++) values.push(this.bytes.readUInt16LE(start + 2 * i));
+    return values;
+  }
+
+  u32s(): number[] {
+    const length = this.#length();
+    const start = this.#take(4 * length);
+    const values: number[] = [];
+    for (let i = 0; i < length; i++) values.push(this.bytes.readUInt32LE(start + 4 * i));
+    return values;
+  }
+
+  f32s(): number[] {
+    const length = this.#length();
+    const start = this.#take(4 * length);
+    const values: number[] = [];
+    for (let i = 0; i < length; i++) values.push(this.bytes.readFloatLE(start + 4 * i));
+    return values;
+  }
+
+  bf16s(): number[] {
+    return this.u16s().map((bits) => BF16[bits] as number);
+  }
+
+  #length(): number {
     let length = 0;
     for (let shift = 1, more = true; more; shift *= 128) {
       const byte = this.u8();
       length += (byte & 127) * shift;
       more = byte > 127;
     }
-    const start = this.#take(length * width);
-    return this.bytes.subarray(start, start + length * width);
+    return length;
   }
 
   #take(n: number): number {
