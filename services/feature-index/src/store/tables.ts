@@ -15,14 +15,19 @@ export const T = {
   vocabularies: table("vocabularies"),
   postings: table("postings"),
   sampledCodes: table("sampled_codes"),
+  ingestTails: table("ingest_tails"),
   stagedStats: table("staged_stats"),
   stagedCoactivations: table("staged_coactivations"),
   stagedWeights: table("staged_weights"),
+  stagedNearMisses: table("staged_near_misses"),
   stagedGiven: table("staged_given"),
   stagedExamples: table("staged_examples"),
   stagedActivations: table("staged_activations"),
   features: table("features"),
   featureExamples: table("feature_examples"),
+  nearMisses: table("near_misses"),
+  tokenFeatures: table("token_features"),
+  logitFeatures: table("logit_features"),
   tokenCounts: table("token_counts"),
   importedRows: table("imported_rows"),
   explanations: table("explanations"),
@@ -35,13 +40,16 @@ export const T = {
 export const CORPUS_TABLES = ["documents", "sequences"] as const;
 
 /** Tables whose rows belong to one index, by index_id. */
-export const INDEX_TABLES = ["postings", "sampled_codes", "features", "feature_examples", "token_counts", "imported_rows"] as const;
+export const INDEX_TABLES = ["postings", "sampled_codes", "features", "feature_examples", "near_misses", "token_features", "logit_features", "token_counts", "imported_rows"] as const;
 
 /** Tables that hold parts of features while an index is built, and nothing of it afterwards. */
-export const STAGED_TABLES = ["staged_stats", "staged_coactivations", "staged_weights", "staged_given", "staged_examples", "staged_activations"] as const;
+export const STAGED_TABLES = ["ingest_tails", "staged_stats", "staged_coactivations", "staged_weights", "staged_given", "staged_examples", "staged_activations", "staged_near_misses"] as const;
+
+/** Tables that lead from tokens to features. */
+export const INVERTED_TABLES = ["token_features", "logit_features"] as const;
 
 /** Tables that building fills from the postings. */
-export const BUILT_TABLES = ["features", "feature_examples", "token_counts", ...STAGED_TABLES] as const;
+export const BUILT_TABLES = ["features", "feature_examples", "near_misses", ...INVERTED_TABLES, "token_counts", "staged_stats", "staged_coactivations", "staged_weights"] as const;
 
 type NameOf<Table> = Table extends `${string}.${infer Name}` ? Name : never;
 type TableName = NameOf<(typeof T)[keyof typeof T]>;
@@ -58,6 +66,7 @@ export const SHARDING = {
     vocabularies: "vocabulary_id",
     postings: "block",
     sampled_codes: "index_id",
+    ingest_tails: "index_id",
     staged_stats: "feature_index",
     staged_coactivations: "feature_index",
     staged_weights: "feature_index",
@@ -65,6 +74,10 @@ export const SHARDING = {
     staged_examples: "feature_index",
     staged_activations: "block",
     features: "feature_index",
+    near_misses: "feature_index",
+    staged_near_misses: "index_id",
+    token_features: "token_id",
+    logit_features: "token_id",
     feature_examples: "feature_index",
     token_counts: "index_id",
     imported_rows: "feature_index",
