@@ -1,7 +1,8 @@
 import { mkdirSync } from "node:fs";
 import { dirname } from "node:path";
 import { DatabaseSync, type SQLInputValue } from "node:sqlite";
-import type { CorpusProgress, CorpusRecord, ImportSource, IndexCounts, IndexRecord, IndexStateName, SaeRecord, SavedQueryRecord } from "./records.ts";
+import type { CorpusProgress, CorpusRecord, ImportSource, IndexCounts, IndexRecord, IndexStateName, SaeRecord, SavedQueryRecord, VocabularyRecord } from "./records.ts";
+import { IngestLedger } from "./ingest-ledger.ts";
 import { applySchema } from "./schema.ts";
 
 type Row = Record<string, number | string>;
@@ -9,6 +10,8 @@ type Row = Record<string, number | string>;
 /** What corpora, SAEs and indexes there are, on disk. Every call is one durable transaction. */
 export class Catalogue implements Disposable {
   readonly #db: DatabaseSync;
+  /** How far codes made elsewhere have come. */
+  readonly ingest: IngestLedger;
 
   /** Opens the file at `path`, making it when missing. */
   constructor(path: string) {
@@ -16,12 +19,13 @@ export class Catalogue implements Disposable {
     this.#db = new DatabaseSync(path, { timeout: 5_000 });
     this.#db.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;");
     applySchema(this.#db);
+    this.ingest = new IngestLedger(this.#db);
   }
 
-  addCorpus(corpus: Pick<CorpusRecord, "id" | "requestId" | "request" | "source" | "model" | "contextSize">): CorpusRecord {
+  addCorpus(corpus: Pick<CorpusRecord, "id" | "requestId" | "request" | "source" | "model" | "contextSize"> & Partial<Pick<CorpusRecord, "ingested">>): CorpusRecord {
     this.#run(
-      "INSERT INTO corpora (id, request_id, request, source, model, context_size, created_ms) VALUES (?, ?, ?, ?, ?, ?, ?)",
-      corpus.id, corpus.requestId, corpus.request, corpus.source, corpus.model, corpus.contextSize, Date.now(),
+      "INSERT INTO corpora (id, request_id, request, source, model, context_size, ingested, created_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+      corpus.id, corpus.requestId, corpus.request, corpus.source, corpus.model, corpus.contextSize, Number(corpus.ingested ?? false), Date.now(),
     );
     return this.corpus(corpus.id) as CorpusRecord;
   }
@@ -56,15 +60,23 @@ export class Catalogue implements Disposable {
     this.#run("DELETE FROM corpora WHERE corpus_id = ?", corpusId);
   }
 
-  /** The texts of a model's tokens; `size` 0 until they are stored. */
-  vocabulary(model: string, modelDigest: string): { readonly vocabularyId: number; readonly size: number } {
+  /** The tokens of a model, their texts not yet stored where `size` is 0. */
+  vocabulary(model: string, modelDigest: string): VocabularyRecord {
     this.#run("INSERT INTO vocabularies (model, model_digest, size) VALUES (?, ?, 0) ON CONFLICT DO NOTHING", model, modelDigest);
-    const row = this.#db.prepare("SELECT vocabulary_id, size FROM vocabularies WHERE model = ? AND model_digest = ?").get(model, modelDigest) as Row;
-    return { vocabularyId: Number(row["vocabulary_id"]), size: Number(row["size"]) };
+    return vocabularyOf(this.#db.prepare("SELECT * FROM vocabularies WHERE model = ? AND model_digest = ?").get(model, modelDigest) as Row);
+  }
+
+  vocabularyById(vocabularyId: number): VocabularyRecord | undefined {
+    const row = this.#db.prepare("SELECT * FROM vocabularies WHERE vocabulary_id = ?").get(vocabularyId);
+    return row === undefined ? undefined : vocabularyOf(row as Row);
   }
 
   setVocabularySize(vocabularyId: number, size: number): void {
     this.#run("UPDATE vocabularies SET size = ? WHERE vocabulary_id = ?", size, vocabularyId);
+  }
+
+  setSpecialIds(vocabularyId: number, specialIds: readonly number[]): void {
+    this.#run("UPDATE vocabularies SET special_ids = ? WHERE vocabulary_id = ?", JSON.stringify(specialIds), vocabularyId);
   }
 
   /** The record of an SAE with these weights, made when missing. */
@@ -90,7 +102,7 @@ export class Catalogue implements Disposable {
     copy.close();
     this.#db.prepare("ATTACH ? AS copy").run(path);
     try {
-      const tables = ["indexes", "saes", "vocabularies", "corpora", "saved_queries"];
+      const tables = ["ingest_blocks", "ingest_shards", "indexes", "saes", "vocabularies", "corpora", "saved_queries"];
       const clear = tables.map((table) => `DELETE FROM main.${table};`).join(" ");
       const fill = tables.toReversed().map((table) => `INSERT INTO main.${table} SELECT * FROM copy.${table};`).join(" ");
       this.#db.exec(`BEGIN IMMEDIATE; ${clear} ${fill} COMMIT;`);
@@ -120,6 +132,27 @@ export class Catalogue implements Disposable {
       id, operation, index.sae.saeId, index.corpus.corpusId, index.maxTokens, Number(index.includeSpecialTokens), index.importedFrom ?? "", Date.now(),
     );
     return this.index(id) as IndexRecord;
+  }
+
+  /** An empty index that takes codes made elsewhere, and the corpus that their sequences will make. */
+  addIngestIndex(id: string, index: Pick<IndexRecord, "sae" | "includeSpecialTokens" | "ingestL0">, corpus: Parameters<Catalogue["addCorpus"]>[0]): IndexRecord {
+    this.#db.exec("BEGIN IMMEDIATE");
+    try {
+      const { corpusId } = this.addCorpus({ ...corpus, ingested: true });
+      this.#run(
+        "INSERT INTO indexes (id, operation, sae_id, corpus_id, max_tokens, include_special_tokens, ingest_l0, state, created_ms) VALUES (?, ?, ?, ?, 0, ?, ?, 'building', ?)",
+        id, `ingest/${corpusId}`, index.sae.saeId, corpusId, Number(index.includeSpecialTokens), index.ingestL0, Date.now(),
+      );
+      this.#db.exec("COMMIT");
+    } catch (error) {
+      if (this.#db.isTransaction) this.#db.exec("ROLLBACK");
+      throw error;
+    }
+    return this.index(id) as IndexRecord;
+  }
+
+  setIndexOperation(indexId: number, operation: string): void {
+    this.#run("UPDATE indexes SET operation = ? WHERE index_id = ?", operation, indexId);
   }
 
   index(id: string): IndexRecord | undefined {
@@ -197,7 +230,13 @@ function corpusOf(row: Row): CorpusRecord {
     vocabularyId: number("vocabulary_id"),
     digest: text("digest"),
     createdMs: number("created_ms"),
+    ingested: row["ingested"] === 1,
   };
+}
+
+function vocabularyOf(row: Row): VocabularyRecord {
+  const special = row["special_ids"];
+  return { vocabularyId: Number(row["vocabulary_id"]), size: Number(row["size"]), specialIds: typeof special === "string" ? (JSON.parse(special) as number[]) : undefined };
 }
 
 function saeOf(row: Row): SaeRecord {
@@ -221,6 +260,7 @@ function indexOf(row: Row, sae: SaeRecord, corpus: CorpusRecord): IndexRecord {
     maxTokens: number("max_tokens"),
     includeSpecialTokens: row["include_special_tokens"] === 1,
     importedFrom: row["imported_from"] as ImportSource,
+    ingestL0: number("ingest_l0"),
     state: row["state"] as IndexStateName,
     nSequences: number("n_sequences"),
     nTokens: number("n_tokens"),

@@ -26,6 +26,8 @@ export interface CorpusRecord {
   /** SHA-256 over the token ids in order; empty until ready. */
   readonly digest: string;
   readonly createdMs: number;
+  /** Made from the sequences of codes that were made elsewhere; it has no files. */
+  readonly ingested: boolean;
 }
 
 /** An SAE with certain weights. */
@@ -57,6 +59,8 @@ export interface IndexRecord {
   readonly maxTokens: number;
   readonly includeSpecialTokens: boolean;
   readonly importedFrom: ImportSource;
+  /** Features of a token to be expected of codes made elsewhere; 0 for an index that takes none. */
+  readonly ingestL0: number;
   readonly state: IndexStateName;
   readonly nSequences: number;
   readonly nTokens: number;
@@ -78,4 +82,13 @@ export interface SavedQueryRecord {
   readonly id: string;
   readonly sql: string;
   readonly description: string;
+}
+
+/** The tokens of a model. */
+export interface VocabularyRecord {
+  readonly vocabularyId: number;
+  /** 0 until their texts are stored. */
+  readonly size: number;
+  /** Ids of special tokens, ascending; undefined until they are known. */
+  readonly specialIds: readonly number[] | undefined;
 }

@@ -58,6 +58,34 @@ const VERSIONS: readonly string[] = [
      sql TEXT NOT NULL,
      description TEXT NOT NULL
    ) STRICT;`,
+  `ALTER TABLE indexes ADD COLUMN ingest_l0 INTEGER NOT NULL DEFAULT 0;
+   ALTER TABLE corpora ADD COLUMN ingested INTEGER NOT NULL DEFAULT 0;
+   ALTER TABLE vocabularies ADD COLUMN special_ids TEXT;
+   CREATE TABLE ingest_shards (
+     index_id INTEGER NOT NULL REFERENCES indexes ON DELETE CASCADE,
+     shard INTEGER NOT NULL,
+     next_seq INTEGER NOT NULL,
+     skip_windows INTEGER NOT NULL,
+     filled INTEGER NOT NULL,
+     tail_windows INTEGER NOT NULL,
+     doc_id INTEGER NOT NULL,
+     doc_tokens INTEGER NOT NULL,
+     PRIMARY KEY (index_id, shard)
+   ) STRICT;
+   CREATE TABLE ingest_blocks (
+     index_id INTEGER NOT NULL REFERENCES indexes ON DELETE CASCADE,
+     block INTEGER NOT NULL,
+     shard INTEGER NOT NULL,
+     ordinal INTEGER NOT NULL,
+     stored INTEGER NOT NULL DEFAULT 0,
+     n_sequences INTEGER NOT NULL DEFAULT 0,
+     n_tokens INTEGER NOT NULL DEFAULT 0,
+     n_special_tokens INTEGER NOT NULL DEFAULT 0,
+     n_activations INTEGER NOT NULL DEFAULT 0,
+     n_special_activations INTEGER NOT NULL DEFAULT 0,
+     PRIMARY KEY (index_id, block),
+     UNIQUE (index_id, shard, ordinal)
+   ) STRICT;`,
 ];
 
 /** Brings the catalogue's schema up to date. Throws when it was made by a newer version. */

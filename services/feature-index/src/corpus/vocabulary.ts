@@ -3,6 +3,7 @@ import type { Model } from "@mistral-sae/contracts/mistral_sae/inference/v1/mode
 import type { Catalogue } from "../catalogue/catalogue.ts";
 import type { Peers } from "../peers/peers.ts";
 import { T } from "../store/tables.ts";
+import { specialTokens } from "./tokenize.ts";
 import { TokenWords } from "../words/token-words.ts";
 
 /** Texts of the tokens of each tokenizer: stored once, then kept in memory. */
@@ -21,14 +22,18 @@ export class Vocabularies {
 
   /** Stores the texts of a model's tokens where they are not yet, and returns their number in the tables. */
   async store(model: Model, signal: AbortSignal): Promise<number> {
-    const { vocabularyId, size } = this.#catalogue.vocabulary(model.name, model.digest);
-    if (size > 0) return vocabularyId;
+    const { vocabularyId, size, specialIds } = this.#catalogue.vocabulary(model.name, model.digest);
+    if (size > 0 && specialIds !== undefined) return vocabularyId;
     const ids = Array.from({ length: model.dVocab }, (_, id) => id);
     const { sequences } = await this.#peers.inference.detokenize({ model: model.name, sequences: [{ tokenIds: ids }], withStrTokens: true }, { signal });
-    const words = sequences[0]?.strTokens ?? [];
-    if (words.length !== ids.length) throw new Error(`got the texts of ${words.length} tokens, wanted ${ids.length}`);
-    const columns = [constantColumn("vocabulary_id", "UInt32", vocabularyId, words.length), fixedColumn("token_id", "UInt32", Uint32Array.from(ids)), stringColumn("str_token", words)];
-    await this.#clickhouse.insertColumns(T.vocabularies, columns, { signal, deduplicationToken: `vocabulary/${vocabularyId}` });
+    const [sequence] = sequences;
+    const words = sequence?.strTokens ?? [];
+    if (sequence === undefined || words.length !== ids.length) throw new Error(`got the texts of ${words.length} tokens, wanted ${ids.length}`);
+    if (size === 0) {
+      const columns = [constantColumn("vocabulary_id", "UInt32", vocabularyId, words.length), fixedColumn("token_id", "UInt32", Uint32Array.from(ids)), stringColumn("str_token", words)];
+      await this.#clickhouse.insertColumns(T.vocabularies, columns, { signal, deduplicationToken: `vocabulary/${vocabularyId}` });
+    }
+    this.#catalogue.setSpecialIds(vocabularyId, specialTokens(sequence));
     this.#catalogue.setVocabularySize(vocabularyId, words.length);
     return vocabularyId;
   }
