@@ -13,15 +13,17 @@ export async function assembleFeatures(clickhouse: ClickHouse, { indexId, sae }:
   const columns = (await clickhouse.rows<{ name: string; default_type: string }>(`DESCRIBE TABLE ${T.features}`)).filter((column) => column.default_type === "").map(({ name }) => name);
   for (let start = 0; start < sae.dSae; start += FEATURES_AN_INSERT) {
     const params = { indexId, start, end: Math.min(start + FEATURES_AN_INSERT, sae.dSae) };
-    const { n } = await clickhouse.row<{ n: number }>(`SELECT count() AS n FROM ${T.features} WHERE ${range}`, params, { signal });
-    if (n === params.end - start) continue;
-    if (n > 0) throw internal("FEATURES_INCOMPLETE", `features ${start} to ${params.end} of index ${indexId}: got ${n} rows, wanted none or all`);
+    const wanted = params.end - start;
+    const count = async () => (await clickhouse.row<{ n: number }>(`SELECT count() AS n FROM ${T.features} WHERE ${range}`, params, { signal })).n;
+    if ((await count()) === wanted) continue;
     await clickhouse.command(
       `INSERT INTO ${T.features} (${columns.join(", ")}) SELECT {indexId:UInt32} AS index_id, ${columns.slice(1).join(", ")} FROM ${staged(T.stagedStats)} AS s
        INNER JOIN ${staged(T.stagedCoactivations)} AS c USING feature_index INNER JOIN ${staged(T.stagedWeights)} AS w USING feature_index ORDER BY feature_index`,
       params,
-      // One block, one part: all of the rows or none.
-      { signal, settings: { max_threads: 1, min_insert_block_size_rows: "1000000", min_insert_block_size_bytes: "0", max_block_size: "1000000" } },
+      // One block, one part: all of the rows or none. In a cluster that holds for each shard, and those that have theirs take no second.
+      { signal, settings: { max_threads: 1, min_insert_block_size_rows: "1000000", min_insert_block_size_bytes: "0", max_block_size: "1000000", insert_deduplication_token: `${indexId}/${start}` } },
     );
+    const n = await count();
+    if (n !== wanted) throw internal("FEATURES_INCOMPLETE", `features ${start} to ${params.end} of index ${indexId}: got ${n} rows, wanted ${wanted}`);
   }
 }

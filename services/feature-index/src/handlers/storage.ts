@@ -5,7 +5,7 @@ import { OperationState } from "@mistral-sae/contracts/mistral_sae/operations/v1
 import { alreadyExists, failedPrecondition, type Handlers, notFound, pageOf, parseName, requireId } from "@mistral-sae/rpc";
 import type { Parts } from "../parts.ts";
 import { backupMessage } from "../storage/backup-message.ts";
-import { requireBackup } from "../storage/backup.ts";
+import { requireBackup, requireOneServer } from "../storage/backup.ts";
 import { readUsage } from "../storage/usage.ts";
 import { stored, T } from "../store/tables.ts";
 import { deleteIndex, requireIdle } from "./delete-index.ts";
@@ -28,6 +28,7 @@ export function storageHandlers(parts: Parts): Pick<Handlers<typeof FeatureIndex
     getStorage: async () => await readUsage(storage),
     compactStorage: async ({ requestId }) => await Promise.resolve({ operation: engine.start("compact-storage", create(CompactStorageRequestSchema), { requestId }) }),
     createBackup: async ({ backupId, base, requestId }) => {
+      requireOneServer(clickhouse);
       const id = backupId === "" ? newBackupId() : requireId("backup_id", backupId);
       if (base !== "") await requireBackup(backups, base);
       const input = create(CreateBackupRequestSchema, { backupId: id, base });
@@ -39,6 +40,7 @@ export function storageHandlers(parts: Parts): Pick<Handlers<typeof FeatureIndex
       return { backups: page.rows.map(backupMessage), nextPageToken: page.nextPageToken };
     },
     restoreBackup: async ({ name, replace, requestId }) => {
+      requireOneServer(clickhouse);
       await requireBackup(backups, name);
       const there = catalogue.corpora().length + catalogue.indexes().length;
       if (there > 0 && !replace) throw failedPrecondition("INDEX_NOT_EMPTY", `${there} corpora and indexes are there and would be lost; set replace, or restore into an empty feature index`);

@@ -4,7 +4,7 @@ import { defineJob, type Job } from "@mistral-sae/jobs";
 import { aborted, alreadyExists, failedPrecondition, parseName } from "@mistral-sae/rpc";
 import type { Catalogue } from "../catalogue/catalogue.ts";
 import { orUnavailable } from "../clickhouse-away.ts";
-import { TABLES_DATABASE } from "../store/tables.ts";
+import { SHARD_DATABASE, TABLES_DATABASE } from "../store/tables.ts";
 import { backupMessage } from "./backup-message.ts";
 import type { BackupFiles, BackupRecord } from "./backup-files.ts";
 
@@ -28,6 +28,7 @@ export function backupJob({ clickhouse, catalogue, files, targetOf }: BackupPart
     input: CreateBackupRequestSchema,
     output: BackupSchema,
     plan: async ({ backupId, base }) => {
+      requireOneServer(clickhouse);
       const target = requireTarget(targetOf, backupId);
       if ((await files.get(backupId)) !== undefined) throw alreadyExists(`backups/${backupId}`);
       if (base === "") return [{ id: backupId, target, base: "" }];
@@ -67,6 +68,12 @@ function requireTarget(targetOf: BackupParts["targetOf"], id: string): string {
   const target = targetOf(id);
   if (target !== undefined) return target;
   throw failedPrecondition("BACKUP_TARGET_MISSING", "this ClickHouse server was not started here: say where it writes backups in MISTRAL_SAE_FEATURE_INDEX_BACKUP_TARGET, such as Disk('backups', '{id}')");
+}
+
+/** @throws RpcError FAILED_PRECONDITION BACKUP_ON_CLUSTER. */
+export function requireOneServer({ cluster }: ClickHouse): void {
+  if (cluster === undefined) return;
+  throw failedPrecondition("BACKUP_ON_CLUSTER", `backups of the cluster ${cluster} are not made or put back here: use its servers' own BACKUP DATABASE ${SHARD_DATABASE} ON CLUSTER '${cluster}' TO …, and keep a copy of catalogue.sqlite from the same moment`);
 }
 
 /** The record of a backup by its name. @throws RpcError INVALID_ARGUMENT, FAILED_PRECONDITION BACKUP_MISSING. */

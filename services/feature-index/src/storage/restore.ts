@@ -4,7 +4,7 @@ import { defineJob, type DurableState, type Job } from "@mistral-sae/jobs";
 import { orUnavailable } from "../clickhouse-away.ts";
 import { TABLES_DATABASE } from "../store/tables.ts";
 import { backupMessage } from "./backup-message.ts";
-import { type BackupParts, requireBackup } from "./backup.ts";
+import { type BackupParts, requireBackup, requireOneServer } from "./backup.ts";
 
 export interface RestoreParts extends Pick<BackupParts, "clickhouse" | "catalogue" | "files"> {
   /** Brings tables of an older version up to this one, and the views. @throws when they are of a newer one. */
@@ -24,6 +24,7 @@ export function restoreJob({ clickhouse, catalogue, files, migrate }: RestorePar
     input: RestoreBackupRequestSchema,
     output: BackupSchema,
     plan: async ({ name }) => {
+      requireOneServer(clickhouse);
       await requireBackup(files, name);
       return [{ name }];
     },
