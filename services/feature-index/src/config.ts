@@ -1,5 +1,5 @@
 import { availableParallelism } from "node:os";
-import type { Login } from "@mistral-sae/clickhouse";
+import { type AnalystLimits, analystDefaults, type Login } from "@mistral-sae/clickhouse";
 import { InputError } from "@mistral-sae/tensor";
 
 /** Settings of the feature-index service. */
@@ -28,6 +28,8 @@ export interface FeatureIndexConfig {
   readonly chunksInFlight: number;
   /** SQL queries of users that run at a time. */
   readonly maxQueries: number;
+  /** What one of them may cost on an embedded ClickHouse; another server says it in its profile of the analyst. */
+  readonly queryLimits: AnalystLimits;
   /** Most MiB that tables may take on disk; 0 is no limit. */
   readonly diskMib: number;
   /** Where a ClickHouse server that was not started here writes backups, `{id}` for a backup's id; empty refuses them. */
@@ -47,6 +49,7 @@ export const featureIndexDefaults: FeatureIndexConfig = {
   blocksInParallel: 2,
   chunksInFlight: 4,
   maxQueries: 8,
+  queryLimits: analystDefaults,
   diskMib: 0,
   backupTarget: "",
 };
@@ -76,6 +79,12 @@ export function readConfig(env: Environment): FeatureIndexConfig {
     blocksInParallel: count("MISTRAL_SAE_FEATURE_INDEX_BLOCKS_IN_PARALLEL", defaults.blocksInParallel),
     chunksInFlight: count("MISTRAL_SAE_FEATURE_INDEX_CHUNKS_IN_FLIGHT", defaults.chunksInFlight),
     maxQueries: count("MISTRAL_SAE_FEATURE_INDEX_MAX_QUERIES", defaults.maxQueries),
+    queryLimits: {
+      maxExecutionSeconds: count("MISTRAL_SAE_FEATURE_INDEX_QUERY_SECONDS", defaults.queryLimits.maxExecutionSeconds),
+      maxResultRows: count("MISTRAL_SAE_FEATURE_INDEX_QUERY_ROWS", defaults.queryLimits.maxResultRows),
+      maxResultBytes: count("MISTRAL_SAE_FEATURE_INDEX_QUERY_MIB", defaults.queryLimits.maxResultBytes / 2 ** 20) * 2 ** 20,
+      maxMemoryBytes: count("MISTRAL_SAE_FEATURE_INDEX_QUERY_MEMORY_MIB", defaults.queryLimits.maxMemoryBytes / 2 ** 20) * 2 ** 20,
+    },
     diskMib: env["MISTRAL_SAE_FEATURE_INDEX_DISK_MIB"] === "0" ? 0 : count("MISTRAL_SAE_FEATURE_INDEX_DISK_MIB", defaults.diskMib),
     backupTarget: env["MISTRAL_SAE_FEATURE_INDEX_BACKUP_TARGET"] ?? defaults.backupTarget,
   };

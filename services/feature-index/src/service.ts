@@ -69,6 +69,7 @@ export async function openFeatureIndex(config: FeatureIndexConfig): Promise<Feat
     threads: config.threads,
     maxMemoryBytes: config.clickhouseMemoryMib * 2 ** 20,
     viewsDatabase: VIEWS_DATABASE,
+    analystLimits: config.queryLimits,
   });
   const clickhouse = new ClickHouse({ url: server.url, login: server.owner });
   const analyst = new ClickHouse({ url: server.url, login: server.analyst, database: VIEWS_DATABASE, mayChangeSettings: false, killer: clickhouse });

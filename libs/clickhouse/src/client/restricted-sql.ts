@@ -12,6 +12,9 @@ const BEFORE_BRACKET = new Set(
    preceding prewhere qualify replace respect right rollup rows range select semi anti asof sets step strict then ties to totals union using values when where window with apply cast`.split(/\s+/),
 );
 
+// Statements that there are, but not for these users; another first word is a mistake.
+const STATEMENTS = /^(?:alter|attach|backup|begin|call|check|commit|copy|create|deallocate|delete|desc|describe|detach|drop|exchange|execute|exists|explain|grant|insert|kill|move|optimize|prepare|rename|replace|restore|revoke|rollback|set|show|system|truncate|undrop|update|use|watch)$/;
+
 // Refused wherever they stand: a function may be passed on by its bare name, and these are what the server's grants do not cover.
 const NEVER = /^(?:file|fileCluster|eval|evalMLMethod|catboostEvaluate|dict(?:Get|Has|Is).*|joinGet.*|filesystem.*|sleep.*|get(?:Setting|ServerSetting|MergeTreeSetting|Macro|ClientHTTPHeader).*|globalVariable|showCertificate|addressTo.*|logTrace|hasColumnInTable|naiveBayes.*|ai(?:Generate|Classify|Embed|Extract|Translate)|executable|infile|outfile|settings|system|information_schema)$/i;
 
@@ -49,7 +52,8 @@ function refuseStatement(tokens: readonly SqlToken[]): void {
     while (word(i + 1) === "=") i += word(i + 3) === "," ? 4 : 3;
     if (isSelect(i)) return;
   }
-  throw denied(`${JSON.stringify(tokens[0]?.text)} begins no statement that is allowed; wanted SELECT, WITH, EXPLAIN SELECT, DESCRIBE a view, or SHOW TABLES`);
+  const why = `${JSON.stringify(tokens[0]?.text)} begins no statement that is allowed; wanted SELECT, WITH, EXPLAIN SELECT, DESCRIBE a view, or SHOW TABLES`;
+  throw STATEMENTS.test(word(0)) ? denied(why) : new SqlError(why, "statement", 62, "SYNTAX_ERROR");
 }
 
 function refuseBrackets(tokens: readonly SqlToken[], most: number): void {

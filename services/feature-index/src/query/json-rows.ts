@@ -9,7 +9,6 @@ export interface RowPiece {
 
 const ROW = '{"row":';
 const META = '{"meta":';
-const PIECE_CHARACTERS = 256 << 10;
 
 /**
  * Rows out of ClickHouse's JSONEachRowWithProgress: each line is an object with one key; `meta` lists the columns, `row` is
@@ -21,13 +20,11 @@ export async function* parseJsonRows(bytes: AsyncIterable<Uint8Array>, limit: nu
   let columns: RowPiece["columns"] = [];
   let total = 0;
   let rows: string[] = [];
-  let characters = 0;
   let sent = false;
   const take = (): RowPiece => {
     const data = new TextEncoder().encode(rows.map((row) => `${row}\n`).join(""));
     const piece = { data, nRows: rows.length, columns: sent ? [] : columns };
     rows = [];
-    characters = 0;
     sent = true;
     return piece;
   };
@@ -39,10 +36,10 @@ export async function* parseJsonRows(bytes: AsyncIterable<Uint8Array>, limit: nu
       if (!line.startsWith(ROW) || total === limit) continue;
       const row = line.slice(ROW.length, -1);
       rows.push(row);
-      characters += row.length;
       total += 1;
     }
-    if (characters >= PIECE_CHARACTERS) yield take();
+    // As they come, so that the first rows of a long query are seen early.
+    if (rows.length > 0) yield take();
     if (total === limit) break;
   }
   if (!sent || rows.length > 0) yield take();
