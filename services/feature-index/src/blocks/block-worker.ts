@@ -6,6 +6,7 @@ import { serveTasks } from "../workers/worker-side.ts";
 import { blockCode } from "./block-code.ts";
 import { postingColumns, sampleColumns } from "./block-columns.ts";
 import { BlockSorter, specialMask } from "./block-sorter.ts";
+import { type BlockMisses, nearMissColumns } from "./near-miss-columns.ts";
 
 /** What a block worker is started with. */
 export interface BlockWorkerData {
@@ -24,6 +25,7 @@ export interface BlockTask {
   /** Indexes of the special tokens of each window. */
   readonly special: readonly (readonly number[])[];
   readonly codes: readonly WireSparseCodeInput[];
+  readonly nearMisses: readonly BlockMisses[];
   readonly sampleStride: number;
   /** Fill `acts_f32` too. */
   readonly keepFloat32: boolean;
@@ -54,6 +56,7 @@ serveTasks(parentPort, async (task: BlockTask) => {
   };
   await insert(T.postings, postingColumns(indexId, block, sorted));
   await insert(T.sampledCodes, sampleColumns(indexId, { firstSequence, contextSize, lengths, special, stride }, codes));
+  await insert(T.stagedNearMisses, nearMissColumns(indexId, { firstSequence, contextSize, lengths, special }, task.nearMisses));
   const result: BlockResult = { nActivations: sorted.pos.length, nSpecialActivations: sorted.nSpecial };
   return { result };
 });

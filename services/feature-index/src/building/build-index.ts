@@ -9,6 +9,7 @@ import { WorkerPool } from "../workers/worker-pool.ts";
 import type { RangeResult } from "./build-range.ts";
 import { assembleFeatures } from "./assemble-features.ts";
 import { buildWeights } from "./build-weights.ts";
+import { invertTokens } from "./inverted-tables.ts";
 import type { CoactivationTask, CoactivationWorkerData } from "./coactivation-worker.ts";
 import type { CorpusView } from "./corpus-view.ts";
 import type { FeatureTask, FeatureWorkerData } from "./feature-worker.ts";
@@ -57,9 +58,10 @@ export async function buildIndex(parts: BuildParts, index: IndexRecord, totals: 
   await once("build:weights", async () => {
     const report = (doneUnits: number) => ctx.progress({ stage: "logits", doneUnits, totalUnits: index.sae.dSae, unit: "features" });
     report(0);
-    await buildWeights(parts, index, texts, signal, report);
+    await buildWeights(parts, index, texts, { signal, state, report });
   });
   await once("build:assembled", () => assembleFeatures(clickhouse, index, signal));
+  await once("build:inverted", () => invertTokens(clickhouse, indexId, signal));
   await once("build:merged", async () => {
     ctx.progress({ stage: "merge", doneUnits: 0, totalUnits: 1, unit: "indexes" });
     await dropIndexRows(clickhouse, indexId, STAGED_TABLES);

@@ -4,6 +4,7 @@ import type { CorpusView } from "./corpus-view.ts";
 import { type Example, ExamplePass } from "./example-pass.ts";
 import { FeaturePass, type FeatureSummary } from "./feature-pass.ts";
 import { ExampleRows, StatsRows } from "./feature-rows.ts";
+import { buildNearMisses } from "./near-misses.ts";
 import { KeptPostings, type PostingRange, readPostings } from "./posting-lists.ts";
 
 /** What came of a range. */
@@ -75,6 +76,7 @@ export class RangeBuilder {
     const deduplicationToken = `${indexId}/${start}-${end}`;
     await this.#clickhouse.insertColumns(T.stagedStats, stats.columns(indexId), { deduplicationToken });
     if (examples.length > 0) await this.#clickhouse.insertColumns(T.featureExamples, examples.columns(indexId), { deduplicationToken });
+    await buildNearMisses(this.#clickhouse, this.#view.docs, range);
     return total;
   }
 

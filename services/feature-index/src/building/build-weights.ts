@@ -1,86 +1,90 @@
 import { arrayColumn, type ClickHouse, constantColumn, fixedColumn, type NativeColumn } from "@mistral-sae/clickhouse";
 import type { Tensor } from "@mistral-sae/contracts/mistral_sae/common/v1/tensor";
+import { SaeSide } from "@mistral-sae/contracts/mistral_sae/sae/v1/sae";
+import type { DurableState } from "@mistral-sae/jobs";
 import { internal } from "@mistral-sae/rpc";
 import { f32View, u32View } from "@mistral-sae/tensor";
 import type { IndexRecord } from "../catalogue/records.ts";
 import type { Peers } from "../peers/peers.ts";
 import { T } from "../store/tables.ts";
-import { WorkerPool } from "../workers/worker-pool.ts";
 import { STORED_TEXTS, textLists } from "./feature-rows.ts";
-import type { NeighbourTask } from "./neighbour-worker.ts";
-import { comparesAll, type Neighbours, normalise } from "./neighbours.ts";
 
 /** What building works with. */
 export interface WeightParts {
   readonly clickhouse: ClickHouse;
   readonly peers: Peers;
-  readonly threads: number;
 }
 
-/** Promoted and suppressed tokens kept a feature, and neighbours. */
+/** How far it is, and where that is noted. */
+export interface WeightProgress {
+  readonly signal: AbortSignal;
+  readonly state: DurableState;
+  /** Told of finished features. */
+  readonly report: (features: number) => void;
+}
+
+/** Promoted and suppressed tokens kept a feature, and neighbours on either side. */
 export const weightLimits = { logits: 20, neighbours: 10 } as const;
 
-// The most that one GetDirections answers.
-const DIRECTIONS_A_CALL = 128;
 const FEATURES_AN_INSERT = 2_048;
-const NEIGHBOURS_A_TASK = 128;
 
 /**
- * Stores what the weights say of each feature: the length of its decoder row, its neighbours, and the tokens that it
- * promotes and suppresses. `report` is told of finished features.
+ * Stores what the weights say of each feature: the length of its decoder row, its neighbours by decoder and by encoder
+ * row, and the tokens that it promotes and suppresses. The inference service compares all rows: that costs as much as
+ * encoding d_sae tokens, once a side. Finished runs of features are noted, so that an interrupted build goes on after them.
  */
-export async function buildWeights(parts: WeightParts, index: IndexRecord, texts: readonly string[], signal: AbortSignal, report: (features: number) => void): Promise<void> {
+export async function buildWeights({ clickhouse, peers }: WeightParts, index: IndexRecord, texts: readonly string[], { signal, state, report }: WeightProgress): Promise<void> {
   const { dSae, name } = index.sae;
-  const { norms, units, dIn } = await readDirections(parts.peers, name, dSae, signal);
-  const neighbours = units === undefined ? [] : await compareAll(parts.threads, units, dIn, signal);
-  for (let start = 0; start < dSae; start += FEATURES_AN_INSERT) {
+  for (let start = (state.get("build:weights-to") as number | undefined) ?? 0; start < dSae; start += FEATURES_AN_INSERT) {
     const end = Math.min(start + FEATURES_AN_INSERT, dSae);
-    const logits = await readLogits(parts.peers, name, start, end, signal);
+    const decoder = await readNeighbours(peers, name, SaeSide.DECODER, start, end, signal);
+    const encoder = await readNeighbours(peers, name, SaeSide.ENCODER, start, end, signal);
+    const logits = await readLogits(peers, name, start, end, signal);
     const columns = [
       constantColumn("index_id", "UInt32", index.indexId, end - start),
       fixedColumn("feature_index", "UInt32", Uint32Array.from({ length: end - start }, (_, i) => start + i)),
-      fixedColumn("w_dec_norm", "Float32", norms.slice(start, end)),
+      fixedColumn("w_dec_norm", "Float32", decoder.norms),
       ...logitColumns("pos", logits.topK, logits.posTokens, logits.posLogits, texts),
       ...logitColumns("neg", logits.topK, logits.negTokens, logits.negLogits, texts),
-      ...neighbourColumns(Array.from({ length: end - start }, (_, i) => neighbours[start + i] ?? { features: [], cosines: [] })),
+      ...neighbourColumns("nearest", decoder),
+      ...neighbourColumns("encoder_nearest", encoder),
     ];
-    await parts.clickhouse.insertColumns(T.stagedWeights, columns, { signal, deduplicationToken: `${index.indexId}/${start}` });
+    await clickhouse.insertColumns(T.stagedWeights, columns, { signal, deduplicationToken: `${index.indexId}/${start}` });
+    state.set("build:weights-to", end);
     report(end);
   }
 }
 
-async function readDirections(peers: Peers, sae: string, dSae: number, signal: AbortSignal): Promise<{ norms: Float32Array<ArrayBuffer>; units: Float32Array | undefined; dIn: number }> {
-  const norms = new Float32Array(dSae);
-  let units: Float32Array | undefined;
-  let dIn = 0;
-  for (let start = 0; start < dSae; start += DIRECTIONS_A_CALL) {
-    const featureIndices = Array.from({ length: Math.min(DIRECTIONS_A_CALL, dSae - start) }, (_, i) => start + i);
-    const { directions } = await peers.saes.getDirections({ sae, featureIndices }, { signal });
-    const rows = floats(directions, featureIndices.length, "directions").slice();
-    dIn = rows.length / featureIndices.length;
-    norms.set(normalise(rows, dIn), start);
-    if (!comparesAll(dSae, dIn)) continue;
-    units ??= new Float32Array(new SharedArrayBuffer(4 * dSae * dIn));
-    units.set(rows, start * dIn);
-  }
-  return { norms, units, dIn };
+/** Neighbours of a run of features, and the lengths of their own rows. */
+interface Neighbours {
+  readonly norms: Float32Array<ArrayBuffer>;
+  /** Those of each feature, one feature after another, most alike first. */
+  readonly ends: Uint32Array<ArrayBuffer>;
+  readonly features: number[];
+  readonly cosines: number[];
 }
 
-async function compareAll(threads: number, units: Float32Array, width: number, signal: AbortSignal): Promise<readonly Neighbours[]> {
-  await using pool = new WorkerPool(new URL("./neighbour-worker.ts", import.meta.url), threads);
-  const n = units.length / width;
-  const starts = Array.from({ length: Math.ceil(n / NEIGHBOURS_A_TASK) }, (_, i) => i * NEIGHBOURS_A_TASK);
-  const abort = new Promise<never>((_, reject) => signal.addEventListener("abort", () => reject(signal.reason as Error), { once: true }));
-  const all = Promise.all(
-    starts.map(async (start) => {
-      const task: NeighbourTask = { units, width, start, end: Math.min(start + NEIGHBOURS_A_TASK, n), topK: weightLimits.neighbours };
-      return await pool.run<Neighbours[]>(task);
-    }),
-  );
-  // Tasks that the abort overtakes are rejected when the pool ends.
-  all.catch(() => undefined);
-  abort.catch(() => undefined);
-  return (await Promise.race([all, abort])).flat();
+async function readNeighbours(peers: Peers, sae: string, side: SaeSide, start: number, end: number, signal: AbortSignal): Promise<Neighbours> {
+  const found: Neighbours = { norms: new Float32Array(end - start), ends: new Uint32Array(end - start), features: [], cosines: [] };
+  let at = start;
+  for await (const part of peers.saes.getFeatureNeighbours({ sae, side, featureStart: start, featureEnd: end, topK: weightLimits.neighbours }, { signal })) {
+    const norms = floats(part.norms, 1, "norms");
+    const { topK } = part;
+    if (part.featureStart !== at || at + norms.length > end) throw internal("NEIGHBOURS_ORDER", `got ${norms.length} neighbours of features from ${part.featureStart}, wanted from ${at} to at most ${end}`);
+    found.norms.set(norms, at - start);
+    const features = ids(part.featureIndices, norms.length * topK);
+    const cosines = topK === 0 ? new Float32Array() : floats(part.cosines, norms.length * topK, "cosines");
+    for (let row = 0; row < norms.length; row++) {
+      for (let i = row * topK; i < (row + 1) * topK; i++) {
+        if (Number.isNaN(cosines[i])) break;
+        found.features.push(features[i] as number);
+        found.cosines.push(cosines[i] as number);
+      }
+      found.ends[at++ - start] = found.features.length;
+    }
+  }
+  if (at !== end) throw internal("NEIGHBOURS_ENDED", `got neighbours of features ${start} to ${at}, wanted to ${end}`);
+  return found;
 }
 
 interface Logits {
@@ -135,11 +139,6 @@ function logitColumns(side: "pos" | "neg", topK: number, tokens: Uint32Array<Arr
   return [arrayColumn(`${side}_token_ids`, "UInt32", ends, tokens), arrayColumn(`${side}_logits`, "Float32", ends, logits), textLists(`${side}_tokens`, words)];
 }
 
-function neighbourColumns(rows: readonly Neighbours[]): NativeColumn[] {
-  let end = 0;
-  const ends = Uint32Array.from(rows, ({ features }) => (end += features.length));
-  return [
-    arrayColumn("nearest", "UInt32", ends, Uint32Array.from(rows.flatMap(({ features }) => features))),
-    arrayColumn("nearest_cosine", "Float32", ends, Float32Array.from(rows.flatMap(({ cosines }) => cosines))),
-  ];
+function neighbourColumns(name: string, { ends, features, cosines }: Neighbours): NativeColumn[] {
+  return [arrayColumn(name, "UInt32", ends, Uint32Array.from(features)), arrayColumn(`${name}_cosine`, "Float32", ends, Float32Array.from(cosines))];
 }

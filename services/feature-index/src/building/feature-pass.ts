@@ -30,12 +30,19 @@ export interface FeatureSummary {
   readonly topTokens: readonly TokenFirings[];
   /** Firings in the blocks whose tokens are known. */
   readonly nSampled: number;
+  /** Firings by the position of their token in the window, in `positionBins` even bins; empty where it never fired. */
+  readonly positionCounts: readonly number[];
   /** The most first, then by name. */
   readonly sources: readonly SourceFirings[];
 }
 
 /** How much is kept of a feature. */
-export const featureLimits = { topExamples: 20, strata: 5, picksPerStratum: 5, topTokens: 100, linearBins: 40 } as const;
+export const featureLimits = { topExamples: 20, strata: 5, picksPerStratum: 5, topTokens: 100, linearBins: 40, positionBins: 32 } as const;
+
+/** Even bins of the positions of a window: one a position in short windows. */
+export function positionBins(contextSize: number): number {
+  return Math.min(contextSize, featureLimits.positionBins);
+}
 
 /** Reads the posting lists of one feature after another and sums them up. */
 export class FeaturePass {
@@ -47,6 +54,9 @@ export class FeaturePass {
   readonly #tokenSums: Float64Array;
   readonly #tokensSeen: number[] = [];
   readonly #sourceCounts: Float64Array;
+  /** Bin of each position of a block. */
+  readonly #binOf: Uint8Array;
+  readonly #positionCounts: Uint32Array;
   #n = 0;
   #nSampled = 0;
   #sum = 0;
@@ -57,6 +67,9 @@ export class FeaturePass {
     this.#tokenCounts = new Uint32Array(view.dVocab);
     this.#tokenSums = new Float64Array(view.dVocab);
     this.#sourceCounts = new Float64Array(view.sources.length);
+    const nBins = positionBins(view.contextSize);
+    this.#binOf = Uint8Array.from(this.#sequenceOf, (_, pos) => Math.floor(((pos % view.contextSize) * nBins) / view.contextSize));
+    this.#positionCounts = new Uint32Array(nBins);
   }
 
   /** Adds the feature's posting list of one block; blocks come in order. */
@@ -75,6 +88,7 @@ export class FeaturePass {
       this.#values.add(bits);
       this.#top.add(docs[sequence] as number, bits, block, at);
       this.#sourceCounts[windowSources[sequence] as number]! += 1;
+      this.#positionCounts[this.#binOf[at] as number]! += 1;
       if (firstToken < 0) continue;
       const token = tokens[firstToken + at] as number;
       if (counts[token] === 0) this.#tokensSeen.push(token);
@@ -101,7 +115,9 @@ export class FeaturePass {
       topTokens: this.#takeTokens(),
       nSampled: this.#nSampled,
       sources: this.#takeSources(),
+      positionCounts: this.#n === 0 ? [] : [...this.#positionCounts],
     };
+    this.#positionCounts.fill(0);
     values.clear();
     this.#n = 0;
     this.#nSampled = 0;

@@ -85,6 +85,7 @@ export class StatsRows {
       fixedColumn("n_firings_sampled", "UInt64", BigUint64Array.from(rows, ({ nSampled }) => BigInt(nSampled))),
       textLists("sources", sourceNames),
       lists(({ sources }) => sources.map(({ n }) => n)).u64("source_n"),
+      lists(({ positionCounts }) => positionCounts).u32("position_counts"),
     ];
   }
 }

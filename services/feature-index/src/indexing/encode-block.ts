@@ -3,11 +3,12 @@ import { DataType } from "@mistral-sae/contracts/mistral_sae/common/v1/tensor";
 import { aborted, internal } from "@mistral-sae/rpc";
 import type { WireSparseCodeInput } from "@mistral-sae/tensor";
 import { BlockLayout } from "../blocks/block-layout.ts";
+import type { BlockMisses } from "../blocks/near-miss-columns.ts";
 import type { IndexRecord } from "../catalogue/records.ts";
 import { type Peers, readySae } from "../peers/peers.ts";
 import { T } from "../store/tables.ts";
 import { Gate } from "./gate.ts";
-import { type BlockSummary, ownedCode, storeBlock, type StoreParts } from "./store-block.ts";
+import { type BlockCodes, type BlockSummary, ownedCode, storeBlock, type StoreParts } from "./store-block.ts";
 
 /** What encoding blocks works with. */
 export interface EncodeParts extends StoreParts {
@@ -21,6 +22,8 @@ export interface EncodeOptions {
   readonly block: number;
   /** One token in this many keeps its whole code. */
   readonly sampleStride: number;
+  /** One chunk in this many tells its near-misses; 0 none. */
+  readonly missStride: number;
   readonly signal: AbortSignal;
   /** Told of tokens as they come back encoded. */
   readonly encoded: (tokens: number) => void;
@@ -33,6 +36,7 @@ interface Window {
 
 // Enough for the encoder to work in full batches, little enough to have several on their way.
 const CHUNK_TOKENS = 4_096;
+const NEAR_MISSES_A_TOKEN = 8;
 
 /**
  * Encodes one block of a corpus and stores its activations. The same block gives the same insert with the same token,
@@ -45,9 +49,9 @@ export async function encodeBlock(parts: EncodeParts, index: IndexRecord, option
   const layout = new BlockLayout(index.corpus.contextSize, index.nSequences);
   const { start, end } = layout.sequencesOf(block);
   const windows = await readWindows(clickhouse, index.corpus.corpusId, start, end, signal);
-  const codes = await encode(parts, index, windows, options);
+  const { codes, nearMisses } = await encode(parts, index, windows, options);
   const place = { indexId: index.indexId, dSae: index.sae.dSae, contextSize: layout.contextSize, block };
-  const held = { lengths: Uint32Array.from(windows, ({ tokens }) => tokens.length), special: windows.map(({ special }) => special), codes };
+  const held = { lengths: Uint32Array.from(windows, ({ tokens }) => tokens.length), special: windows.map(({ special }) => special), codes, nearMisses };
   return await storeBlock(parts, place, held, { sampleStride: options.sampleStride, signal });
 }
 
@@ -66,8 +70,8 @@ async function readWindows(clickhouse: ClickHouse, corpusId: number, start: numb
   return windows;
 }
 
-/** The codes of a block's chunks in order; a few chunks are on their way at a time. */
-async function encode({ peers, chunksInFlight }: EncodeParts, { sae }: IndexRecord, windows: readonly Window[], { signal, encoded }: EncodeOptions): Promise<WireSparseCodeInput[]> {
+/** The codes of a block's chunks in order, and the near-misses of some of them; a few chunks are on their way at a time. */
+async function encode({ peers, chunksInFlight }: EncodeParts, { sae }: IndexRecord, windows: readonly Window[], { block, missStride, signal, encoded }: EncodeOptions): Promise<Required<Pick<BlockCodes, "codes" | "nearMisses">>> {
   const chunks = [...chunksOf(windows)];
   const gate = new Gate(chunksInFlight);
   const stop = new AbortController();
@@ -75,12 +79,16 @@ async function encode({ peers, chunksInFlight }: EncodeParts, { sae }: IndexReco
     for (const [chunkId, chunk] of chunks.entries()) {
       await gate.enter(AbortSignal.any([signal, stop.signal]));
       const sequences = chunk.map(({ tokens }) => ({ tokenIds: tokens }));
-      yield { sae: sae.name, chunkId: BigInt(chunkId), input: { case: "sequences", value: { sequences } }, activationDtype: DataType.BF16 } as const;
+      // Other chunks of other blocks, so that they lie evenly over the corpus.
+      const nearMisses = missStride > 0 && (block + chunkId) % missStride === 0 ? NEAR_MISSES_A_TOKEN : 0;
+      yield { sae: sae.name, chunkId: BigInt(chunkId), input: { case: "sequences", value: { sequences } }, activationDtype: DataType.BF16, nearMisses } as const;
     }
   };
   const codes: WireSparseCodeInput[] = [];
+  const missed: BlockMisses[] = [];
+  let row = 0;
   try {
-    for await (const { chunkId, code } of peers.saes.encode(requests(), { signal })) {
+    for await (const { chunkId, code, nearMisses, nearMissThresholds } of peers.saes.encode(requests(), { signal })) {
       const chunk = chunks[codes.length];
       if (code === undefined || chunk === undefined || chunkId !== BigInt(codes.length)) {
         throw internal("ENCODE_ORDER", `got the code of chunk ${chunkId}, wanted that of chunk ${codes.length} of ${chunks.length}`);
@@ -88,6 +96,8 @@ async function encode({ peers, chunksInFlight }: EncodeParts, { sae }: IndexReco
       const tokens = chunk.reduce((sum, window) => sum + window.tokens.length, 0);
       if (code.nTokens !== tokens) throw internal("ENCODE_ROWS", `chunk ${chunkId}: got ${code.nTokens} rows, wanted ${tokens}`);
       codes.push(ownedCode(code));
+      if (nearMisses !== undefined) missed.push({ row, code: ownedCode(nearMisses), thresholds: new Uint8Array(nearMissThresholds) });
+      row += tokens;
       gate.leave();
       encoded(tokens);
     }
@@ -95,7 +105,7 @@ async function encode({ peers, chunksInFlight }: EncodeParts, { sae }: IndexReco
     stop.abort();
   }
   if (codes.length !== chunks.length) throw internal("ENCODE_ENDED", `the stream ended after ${codes.length} of ${chunks.length} chunks`);
-  return codes;
+  return { codes, nearMisses: missed };
 }
 
 function* chunksOf(windows: readonly Window[]): Iterable<readonly Window[]> {

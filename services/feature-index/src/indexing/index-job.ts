@@ -36,6 +36,8 @@ interface BlockShard {
 
 // About 16 MB of codes kept token by token.
 const SAMPLED_ACTIVATIONS = 1 << 22;
+// Tokens whose near-misses are told.
+const MISS_TOKENS = 1 << 19;
 // Stands in where an SAE has no fixed number of features a token.
 const USUAL_L0 = 64;
 
@@ -60,6 +62,8 @@ interface Plan {
   readonly indexId: string;
   readonly ready: boolean;
   readonly stride: number;
+  /** Absent in work begun before near-misses were kept. */
+  readonly missStride?: number;
 }
 
 async function planIndex(parts: IndexJobParts, input: IndexCorpusRequest, ctx: Ctx): Promise<readonly BlockShard[]> {
@@ -78,7 +82,9 @@ async function planIndex(parts: IndexJobParts, input: IndexCorpusRequest, ctx: C
   const { blockSequences, nBlocks } = new BlockLayout(corpus.contextSize, nSequences);
   const perToken = message.k ?? USUAL_L0;
   const stride = Math.max(1, Math.ceil((corpus.nTokens * perToken) / SAMPLED_ACTIVATIONS));
-  ctx.state.set("plan", { indexId: index.id, ready: same !== undefined, stride } satisfies Plan);
+  // A standard SAE has none: each of its pre-activations above 0 fires.
+  const missStride = message.architecture === "standard" ? 0 : Math.max(1, Math.ceil(tokensOf(corpus, nSequences) / MISS_TOKENS));
+  ctx.state.set("plan", { indexId: index.id, ready: same !== undefined, stride, missStride } satisfies Plan);
   if (same !== undefined) return [];
   parts.stored.forget(index.indexId);
   catalogue.setIndexCounts(index.indexId, { nSequences, nTokens: nSequences === corpus.nSequences ? corpus.nTokens : 0, nSpecialTokens: 0, nActivations: 0, nFeaturesAlive: 0 });
@@ -87,11 +93,11 @@ async function planIndex(parts: IndexJobParts, input: IndexCorpusRequest, ctx: C
 }
 
 async function runBlock(parts: IndexJobParts, block: number, ctx: Ctx): Promise<BlockSummary> {
-  const { index, stride } = planned(parts, ctx);
+  const { index, stride, missStride } = planned(parts, ctx);
   await requireRoom(parts.storage);
   const report = tokenProgress(ctx, index);
   try {
-    const summary = await encodeBlock(parts, index, { block, sampleStride: stride, signal: ctx.signal, encoded: (tokens) => report.add(tokens) });
+    const summary = await encodeBlock(parts, index, { block, sampleStride: stride, missStride, signal: ctx.signal, encoded: (tokens) => report.add(tokens) });
     report.keep(summary.nTokens);
     return summary;
   } finally {
@@ -116,11 +122,11 @@ async function finishIndex(parts: IndexJobParts, results: readonly BlockSummary[
   return indexMessage(built, "ready");
 }
 
-function planned({ catalogue }: IndexJobParts, ctx: Ctx): { index: IndexRecord; ready: boolean; stride: number } {
-  const { indexId, ready, stride } = ctx.state.get("plan") as Plan;
+function planned({ catalogue }: IndexJobParts, ctx: Ctx): { index: IndexRecord; ready: boolean; stride: number; missStride: number } {
+  const { indexId, ready, stride, missStride = 0 } = ctx.state.get("plan") as Plan;
   const index = catalogue.index(indexId);
   if (index === undefined) throw failedPrecondition("INDEX_DELETED", `indexes/${indexId} was deleted; index the corpus anew`, { index: `indexes/${indexId}` });
-  return { index, ready, stride };
+  return { index, ready, stride, missStride };
 }
 
 function requireOneModel(sae: Sae, corpus: CorpusRecord): void {

@@ -1,6 +1,7 @@
 import type { WireSparseCodeInput } from "@mistral-sae/tensor";
 import { BlockLayout } from "../blocks/block-layout.ts";
 import type { BlockResult, BlockTask } from "../blocks/block-worker.ts";
+import type { BlockMisses } from "../blocks/near-miss-columns.ts";
 import type { WorkerPool } from "../workers/worker-pool.ts";
 import type { StoredBlocks } from "./stored-blocks.ts";
 
@@ -41,6 +42,8 @@ export interface BlockCodes {
    * which may be used again once the block is stored.
    */
   readonly codes: readonly WireSparseCodeInput[];
+  /** Features that came closest to firing on some of the rows, in order; on memory of their own. */
+  readonly nearMisses?: readonly BlockMisses[];
 }
 
 /** How a block is stored. */
@@ -59,15 +62,15 @@ export interface StoreOptions {
  * @throws InputError when codes and windows do not match, a feature is outside the SAE or comes twice on a token, or an
  * activation is no positive number.
  */
-export async function storeBlock({ sorters, stored }: StoreParts, place: BlockPlace, { lengths, special, codes }: BlockCodes, options: StoreOptions): Promise<BlockSummary> {
+export async function storeBlock({ sorters, stored }: StoreParts, place: BlockPlace, { lengths, special, codes, nearMisses = [] }: BlockCodes, options: StoreOptions): Promise<BlockSummary> {
   const { indexId, block, dSae, contextSize } = place;
   const { signal, sampleStride, keepFloat32 = false } = options;
   const { start: firstSequence } = new BlockLayout(contextSize, 0).sequencesOf(block);
   const inTables = await stored.tablesWith(indexId, contextSize, block);
   signal.throwIfAborted();
-  const task: BlockTask = { indexId, block, dSae, contextSize, firstSequence, lengths, special, codes, sampleStride, keepFloat32, stored: inTables };
+  const task: BlockTask = { indexId, block, dSae, contextSize, firstSequence, lengths, special, codes, nearMisses, sampleStride, keepFloat32, stored: inTables };
   try {
-    const { nActivations, nSpecialActivations } = await sorters.run<BlockResult>(task, codes.flatMap(buffersOf));
+    const { nActivations, nSpecialActivations } = await sorters.run<BlockResult>(task, [...codes, ...nearMisses.map(({ code }) => code)].flatMap(buffersOf));
     signal.throwIfAborted();
     const nTokens = lengths.reduce((sum, length) => sum + length, 0);
     return { block, nTokens, nSpecialTokens: special.reduce((sum, tokens) => sum + tokens.length, 0), nActivations, nSpecialActivations };

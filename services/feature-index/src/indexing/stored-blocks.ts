@@ -36,6 +36,7 @@ export class StoredBlocks {
       const rows = await this.#clickhouse.rows<{ b: number }>(`SELECT DISTINCT ${block} AS b FROM ${table} WHERE index_id = {indexId:UInt32}`, { indexId, blockSequences });
       return [table, new Set(rows.map(({ b }) => b))] as const;
     };
-    return new Map(await Promise.all([blocks(T.postings, "block"), blocks(T.sampledCodes, "intDiv(sequence_id, {blockSequences:UInt32})")]));
+    const bySequence = "intDiv(sequence_id, {blockSequences:UInt32})";
+    return new Map(await Promise.all([blocks(T.postings, "block"), blocks(T.sampledCodes, bySequence), blocks(T.stagedNearMisses, bySequence)]));
   }
 }

@@ -35,6 +35,10 @@ export interface FullRow extends BasicRow, CoactiveRow {
   readonly sourceN: readonly number[];
   readonly nearest: readonly number[];
   readonly nearestCosine: readonly number[];
+  readonly encoderNearest: readonly number[];
+  readonly encoderNearestCosine: readonly number[];
+  /** Empty in indexes built before positions were counted. */
+  readonly positionCounts: readonly number[];
   /** What a dashboard gives: the histogram of activations, and the share of each stratum. */
   readonly givenHistEdges: readonly number[];
   readonly givenHistCounts: readonly number[];
@@ -75,6 +79,9 @@ const fullColumns: Columns<FullRow> = {
   sourceN: ["source_n", (row) => row.list(() => row.u64())],
   nearest: ["nearest", (row) => row.u32s()],
   nearestCosine: ["nearest_cosine", (row) => row.f32s()],
+  encoderNearest: ["encoder_nearest", (row) => row.u32s()],
+  encoderNearestCosine: ["encoder_nearest_cosine", (row) => row.f32s()],
+  positionCounts: ["position_counts", (row) => row.u32s()],
   givenHistEdges: ["given_hist_edges", (row) => row.list(() => row.f64())],
   givenHistCounts: ["given_hist_counts", (row) => row.list(() => row.f64())],
   givenStrataShare: ["given_strata_share", (row) => row.list(() => row.f64())],

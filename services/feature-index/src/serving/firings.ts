@@ -4,6 +4,7 @@ import type { IndexRecord } from "../catalogue/records.ts";
 import { ACTS_F32 } from "../store/activations-sql.ts";
 import { T } from "../store/tables.ts";
 import type { WindowFiring } from "../wire/example-message.ts";
+import { type NearMiss, requireNearMisses } from "./near-misses.ts";
 
 /** One firing. */
 export interface FiringRow {
@@ -113,6 +114,22 @@ export class Firings {
       this.#call(),
     );
     return rows.map(({ s }) => s);
+  }
+
+  /**
+   * Tokens on which the feature came closest to firing, closest first, with the pre-activation in the place of an activation.
+   * @throws FAILED_PRECONDITION for an index that keeps none.
+   */
+  async nearMisses(limit: number, offset: number): Promise<NearMiss[]> {
+    const inSource = this.#source === "" ? "" : `AND sequence_id IN (SELECT sequence_id FROM ${T.sequences} WHERE corpus_id = {corpusId:UInt32} AND source = {source:String})`;
+    const rows = await this.#clickhouse.rows<{ sequence: number; token: number; value: number; threshold: number }>(
+      `SELECT sequence_id AS sequence, token_index AS token, toFloat64(pre_activation) AS value, toFloat64(threshold) AS threshold FROM ${T.nearMisses}
+       WHERE index_id = {indexId:UInt32} AND feature_index = {feature:UInt32} ${inSource} ORDER BY rank LIMIT {limit:UInt64} OFFSET {offset:UInt64}`,
+      { ...this.#params(), limit, offset },
+      this.#call(),
+    );
+    if (rows.length === 0) await requireNearMisses(this.#clickhouse, this.#index, this.#signal);
+    return rows.map(({ sequence, token, value, threshold }) => ({ firing: { sequence, token, pos: [token], acts: [value] }, threshold }));
   }
 
   async #rows<Row extends FiringRow>(end: string, params: Readonly<Record<string, unknown>>, columns = ""): Promise<Row[]> {

@@ -1,5 +1,5 @@
 import { ActivationGroup } from "@mistral-sae/contracts/mistral_sae/feature_index/v1/feature";
-import { invalidArgument, unimplemented } from "@mistral-sae/rpc";
+import { invalidArgument } from "@mistral-sae/rpc";
 import type { ExampleBin, WindowFiring } from "../wire/example-message.ts";
 import type { Firings, Place } from "./firings.ts";
 import type { StoredWindow } from "./windows.ts";
@@ -31,7 +31,7 @@ const MOST_BINS = 100;
 /** Reads windows by number. */
 export type WindowReader = (sequences: readonly number[]) => Promise<ReadonlyMap<number, StoredWindow>>;
 
-/** The examples of a group. @throws INVALID_ARGUMENT, and UNIMPLEMENTED for groups that the index cannot tell. */
+/** The examples of a group. @throws INVALID_ARGUMENT, and FAILED_PRECONDITION for near-misses of an index that keeps none. */
 export async function chooseExamples(firings: Firings, query: ActivationQuery, readWindows: WindowReader): Promise<ChosenPage> {
   const { group, nBins, seed, offset, limit } = query;
   if (nBins < 1 || nBins > MOST_BINS) throw invalidArgument("n_bins", `got ${nBins}, wanted 1 to ${MOST_BINS}`);
@@ -53,8 +53,12 @@ export async function chooseExamples(firings: Firings, query: ActivationQuery, r
       return await chooseByCount(firings, nBins, limit);
     case ActivationGroup.QUANTILE_VALUE:
       return await chooseByValue(firings, nBins, limit);
+    case ActivationGroup.NEAR_MISS: {
+      const misses = await firings.nearMisses(limit + 1, offset);
+      return { examples: misses.slice(0, limit).map(({ firing, threshold }) => ({ firing, bin: { ...unbinned, max: threshold } })), next: misses.length > limit ? offset + limit : undefined };
+    }
     default:
-      throw unimplemented(`activations of group ${group} are not offered: the index does not keep what lies below the top k`);
+      throw invalidArgument("group", `got ${String(group)}, wanted TOP, QUANTILE_COUNT, QUANTILE_VALUE, RANDOM, NEAR_MISS or NON_ACTIVATING`);
   }
 }
 

@@ -78,7 +78,7 @@ async function readOfIndex(clickhouse: ClickHouse, { indexId, corpus, sae }: Ind
     readFullRows(clickhouse, indexId, features),
     smallRows(clickhouse, exampleColumns, `FROM ${T.featureExamples} WHERE index_id = {indexId:UInt32} AND feature_index IN {features:Array(UInt32)}`, { indexId, features }),
   ]);
-  const mentioned = new Set([...rows.values()].flatMap((row) => [row.feature, ...row.nearest, ...correlatedOf(row).map((other) => other.feature)]));
+  const mentioned = new Set([...rows.values()].flatMap((row) => [row.feature, ...row.nearest, ...row.encoderNearest, ...correlatedOf(row).map((other) => other.feature)]));
   const [explanations, windows] = await Promise.all([
     readExplanations(clickhouse, sae.saeId, [...mentioned]),
     readWindows(clickhouse, corpus.corpusId, examples.map(({ sequence }) => sequence)),

@@ -37,11 +37,15 @@ export function basicFeature(index: IndexRecord, row: BasicRow, texts: readonly 
 /** A feature as its page shows it, examples and co-activations still to be added. */
 export function fullFeature(index: IndexRecord, row: FullRow, texts: readonly string[], explanations: ReadonlyMap<number, readonly Explanation[]>) {
   const own = explanations.get(row.feature) ?? [];
+  const similar = (features: readonly number[], values: readonly number[]) =>
+    features.map((featureIndex, i) => ({ featureIndex, value: values[i] as number, description: explanations.get(featureIndex)?.[0]?.description ?? "" }));
   return {
     ...basicFeature(index, row, texts, own),
     explanations: own.map(explanationMessage),
     ...(row.nFirings === 0 ? givenHistogram(row) : { freqHist: logHistogramMessage(row.logBins, row.logCounts), linearHist: linearHistogramMessage(row.maxActivation, row.linearCounts) }),
-    nearest: row.nearest.map((featureIndex, i) => ({ featureIndex, value: row.nearestCosine[i] as number, description: explanations.get(featureIndex)?.[0]?.description ?? "" })),
+    ...(row.positionCounts.length === 0 ? {} : { positionHist: linearHistogramMessage(index.corpus.contextSize, row.positionCounts) }),
+    nearest: similar(row.nearest, row.nearestCosine),
+    encoderNearest: similar(row.encoderNearest, row.encoderNearestCosine),
     nFiringsBySource: Object.fromEntries(row.sources.map((source, i) => [source, BigInt(row.sourceN[i] as number)])),
   } satisfies FeatureInit;
 }
@@ -49,7 +53,7 @@ export function fullFeature(index: IndexRecord, row: FullRow, texts: readonly st
 /** What a dashboard does not tell. */
 function unknownFields({ imported, givenFracNonzero }: BasicRow): string[] {
   if (imported === 0) return [];
-  return ["n_firings", "mean_activation", "w_dec_norm", "freq_hist", "position_hist", "n_firings_by_source", "correlated", ...(givenFracNonzero === null ? ["frac_nonzero"] : [])];
+  return ["n_firings", "mean_activation", "w_dec_norm", "freq_hist", "position_hist", "encoder_nearest", "n_firings_by_source", "correlated", ...(givenFracNonzero === null ? ["frac_nonzero"] : [])];
 }
 
 /** The histogram that a dashboard gives, where its heights are counts. */

@@ -3,6 +3,7 @@ import { InferenceService } from "@mistral-sae/contracts/mistral_sae/inference/v
 import { SaeService, SaeState } from "@mistral-sae/contracts/mistral_sae/sae/v1/sae";
 import { implement, notFound, type RunningServer, startServer } from "@mistral-sae/rpc";
 import { bytesOf, f32FromBf16 } from "@mistral-sae/tensor";
+import { synthesiseMisses } from "./misses.ts";
 import { BOS, direction, FIRST_WORD, hash, logits, rowsFor, type Shape, SyntheticCodes, tokenId, tokenText } from "./synthetic.ts";
 
 export const MODEL = "models/bench";
@@ -56,7 +57,8 @@ export async function startSyntheticPeer(shape: Shape): Promise<SyntheticPeer> {
         }
         const activations = half ? bytesOf(rows.acts) : bytesOf(f32FromBf16(rows.acts, new Float32Array(rows.acts.length)));
         spent.encodeMs += performance.now() - began;
-        yield { chunkId: request.chunkId, code: { nTokens, k, dSae, featureIndices: bytesOf(rows.indices) as Uint8Array<ArrayBuffer>, activations: activations as Uint8Array<ArrayBuffer>, activationDtype: half ? DataType.BF16 : DataType.F32 } };
+        const missed = request.nearMisses === 0 ? {} : synthesiseMisses(shape, rows, nTokens, request.nearMisses);
+        yield { chunkId: request.chunkId, ...missed, code: { nTokens, k, dSae, featureIndices: bytesOf(rows.indices) as Uint8Array<ArrayBuffer>, activations: activations as Uint8Array<ArrayBuffer>, activationDtype: half ? DataType.BF16 : DataType.F32 } };
       }
     },
     getDirections: async ({ featureIndices }) => await Promise.resolve({ directions: floats(featureIndices.flatMap((feature) => [...direction(feature, dIn)]), [featureIndices.length, dIn]) }),
@@ -64,6 +66,20 @@ export async function startSyntheticPeer(shape: Shape): Promise<SyntheticPeer> {
       const feature = query.case === "featureIndex" ? query.value : 0;
       const near = Array.from({ length: topK === 0 ? 10 : topK }, (_, i) => ({ feature: { featureIndex: hash(feature, i, 41) % dSae }, cosine: 0.9 - 0.05 * i }));
       return await Promise.resolve({ neighbours: near });
+    },
+    async *getFeatureNeighbours({ featureStart, featureEnd, topK, side }) {
+      for (let start = featureStart; start < featureEnd; start += 1024) {
+        const features = Array.from({ length: Math.min(1024, featureEnd - start) }, (_, i) => start + i);
+        const near = features.flatMap((feature) => Array.from({ length: topK }, (_, i) => ({ feature: hash(feature, i, 41 + side) % dSae, cosine: 0.9 - 0.05 * i })));
+        const dims = [features.length, topK];
+        yield await Promise.resolve({
+          featureStart: start,
+          topK,
+          featureIndices: ids(near.map((other) => other.feature), dims),
+          cosines: floats(near.map(({ cosine }) => cosine), dims),
+          norms: floats(features.map(() => 1), [features.length]),
+        });
+      }
     },
     async *getFeatureLogits({ featureStart, featureEnd, topK }) {
       for (let start = featureStart; start < featureEnd; start += 256) {
