@@ -16,7 +16,7 @@ export async function tableBytes(clickhouse: ClickHouse, index: IndexRecord): Pr
 /**
  * A hash over the rows of an index in each table: the count of rows, then the sum of the rows' 128-bit hashes, in hex.
  * Rows hold their keys, so equal sums mean equal ordered tables. The numbers of index and corpus are left out: two
- * indexes of the same SAE over the same text have the same hashes.
+ * indexes of the same SAE over the same text have the same hashes. Hashed as tuples: a NULL among arguments would make the hash NULL.
  */
 export async function tableChecksums(clickhouse: ClickHouse, index: IndexRecord): Promise<Record<string, string>> {
   const parts: (readonly [string, string, number])[] = [
@@ -27,7 +27,7 @@ export async function tableChecksums(clickhouse: ClickHouse, index: IndexRecord)
   for (const [table, key, id] of parts) {
     const { hash } = await clickhouse.row<{ hash: string }>(
       `SELECT concat(toString(count()), '-', lower(hex(sum(h.1))), lower(hex(sum(h.2)))) AS hash FROM (
-         SELECT (sipHash64(1, * EXCEPT ${key}), sipHash64(2, * EXCEPT ${key})) AS h FROM ${TABLES_DATABASE}.${table} WHERE ${key} = {id:UInt32})`,
+         SELECT (sipHash64(1, tuple(* EXCEPT ${key})), sipHash64(2, tuple(* EXCEPT ${key}))) AS h FROM ${TABLES_DATABASE}.${table} WHERE ${key} = {id:UInt32})`,
       { id },
     );
     sums[table] = hash;
