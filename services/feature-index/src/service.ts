@@ -2,7 +2,7 @@ import { join, resolve } from "node:path";
 import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
 import { backupsFolder, ClickHouse, type ClickHouseServer, migrate, openClickHouse } from "@mistral-sae/clickhouse";
-import { FeatureIndexService } from "@mistral-sae/contracts/mistral_sae/feature_index/v1/feature_index";
+import { FeatureIndexService, ImportNeuronpediaRequestSchema, ImportSaeDashboardRequestSchema } from "@mistral-sae/contracts/mistral_sae/feature_index/v1/feature_index";
 import { OperationService } from "@mistral-sae/contracts/mistral_sae/operations/v1/operation";
 import { JobEngine, operationHandlers } from "@mistral-sae/jobs";
 import { implement, type ServiceImplementation } from "@mistral-sae/rpc";
@@ -15,6 +15,8 @@ import { Vocabularies } from "./corpus/vocabulary.ts";
 import { corpusHandlers } from "./handlers/corpora.ts";
 import { exportParquetJob } from "./exchange/export-parquet.ts";
 import { exportDelphiJob } from "./exchange/delphi/export-delphi.ts";
+import { importDelphiJob } from "./exchange/delphi/import-delphi.ts";
+import { importDashboardJob } from "./exchange/import/import-dashboard.ts";
 import { exportNeuronpediaJob } from "./exchange/neuronpedia/export-neuronpedia.ts";
 import { compareHandlers } from "./handlers/compare.ts";
 import { exchangeHandlers } from "./handlers/exchange.ts";
@@ -136,7 +138,13 @@ async function assemble(config: FeatureIndexConfig, server: ClickHouseServer, cl
     backupJob({ clickhouse, catalogue, files: backups, targetOf: backupTarget(config) }),
     restoreJob({ clickhouse, catalogue, files: backups, migrate: async () => await applyMigrations(clickhouse, server.owner.username) }),
   ];
-  const engine = await JobEngine.open({ service: "feature-index", path: join(config.data, "jobs.sqlite"), definitions: [job, exportParquetJob({ clickhouse, catalogue }), exportNeuronpediaJob({ catalogue, pages }), exportDelphiJob({ clickhouse, catalogue }), ...storageJobs] });
+  const imports = { clickhouse, url: server.url, owner: server.owner, catalogue, peers, vocabularies, storage, threads };
+  const importJobs = [
+    importDashboardJob(imports, "neuronpedia", ImportNeuronpediaRequestSchema),
+    importDashboardJob(imports, "saedashboard", ImportSaeDashboardRequestSchema),
+    importDelphiJob({ ...imports, ...blocks, blocksInParallel: config.blocksInParallel }),
+  ];
+  const engine = await JobEngine.open({ service: "feature-index", path: join(config.data, "jobs.sqlite"), definitions: [job, exportParquetJob({ clickhouse, catalogue }), exportNeuronpediaJob({ catalogue, pages }), exportDelphiJob({ clickhouse, catalogue }), ...importJobs, ...storageJobs] });
   const savedQueries = new SavedQueries(catalogue, clickhouse, new URL("../queries/", import.meta.url));
   const parts: Parts = {
     clickhouse,

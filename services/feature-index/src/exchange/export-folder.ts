@@ -10,8 +10,13 @@ import type { IndexRecord } from "../catalogue/records.ts";
  * @throws RpcError INVALID_ARGUMENT for what is no absolute path.
  */
 export function exportFolder(uri: string, exports: string, index: Pick<IndexRecord, "id">, format: string): string {
-  const folder = uri === "" ? join(exports, `${index.id}-${format}`) : uri.startsWith("file://") ? fileURLToPath(uri) : uri;
-  if (!isAbsolute(folder)) throw invalidArgument("uri", `got ${JSON.stringify(uri)}, wanted the absolute path of a folder on the machine of the feature index, or nothing`);
+  return uri === "" ? join(exports, `${index.id}-${format}`) : folderOf(uri);
+}
+
+/** The path of a folder that a request names. @throws RpcError INVALID_ARGUMENT for what is no absolute path. */
+export function folderOf(uri: string): string {
+  const folder = uri.startsWith("file://") ? fileURLToPath(uri) : uri;
+  if (!isAbsolute(folder)) throw invalidArgument("uri", `got ${JSON.stringify(uri)}, wanted the absolute path of a folder on the machine of the feature index`);
   return folder;
 }
 

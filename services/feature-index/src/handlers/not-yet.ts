@@ -7,9 +7,6 @@ const later = {
   ingestActivations: "taking codes made elsewhere",
   finishIndex: "taking codes made elsewhere",
   exportSaeDashboard: "writing SAEDashboard batches",
-  importNeuronpedia: "reading Neuronpedia batches",
-  importSaeDashboard: "reading SAEDashboard batches",
-  importDelphiCache: "reading a Delphi cache",
 } as const satisfies Partial<Record<keyof Handlers<typeof FeatureIndexService>, string>>;
 
 export function notYetHandlers(): Pick<Handlers<typeof FeatureIndexService>, keyof typeof later> {
