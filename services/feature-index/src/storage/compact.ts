@@ -2,7 +2,7 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import { CompactStorageRequestSchema, GetStorageResponseSchema } from "@mistral-sae/contracts/mistral_sae/feature_index/v1/storage";
 import { defineJob, type Job } from "@mistral-sae/jobs";
 import { orUnavailable } from "../clickhouse-away.ts";
-import { CORPUS_TABLES, INDEX_TABLES, STAGED_TABLES, stored, storedDatabase } from "../store/tables.ts";
+import { CORPUS_TABLES, INDEX_TABLES, SAE_TABLES, STAGED_TABLES, VECTOR_TABLES, stored, storedDatabase } from "../store/tables.ts";
 import { readParts, readUsage, type StorageFacts } from "./usage.ts";
 
 interface TableShard {
@@ -17,7 +17,8 @@ export function compactJob(facts: StorageFacts): Job {
   const { clickhouse, catalogue } = facts;
   const owners: readonly (readonly [readonly string[], () => readonly number[]])[] = [
     [CORPUS_TABLES, () => catalogue.corpora().map(({ corpusId }) => corpusId)],
-    [[...INDEX_TABLES, ...STAGED_TABLES], () => catalogue.indexes().map(({ indexId }) => indexId)],
+    [[...INDEX_TABLES, ...STAGED_TABLES, ...VECTOR_TABLES], () => catalogue.indexes().map(({ indexId }) => indexId)],
+    [SAE_TABLES, () => catalogue.saes().map(({ saeId }) => saeId)],
   ];
   return defineJob<typeof CompactStorageRequestSchema, typeof GetStorageResponseSchema, TableShard, null>({
     kind: "compact-storage",

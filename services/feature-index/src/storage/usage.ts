@@ -4,7 +4,7 @@ import type { ClickHouse } from "@mistral-sae/clickhouse";
 import type { GetStorageResponseSchema } from "@mistral-sae/contracts/mistral_sae/feature_index/v1/storage";
 import { resourceExhausted } from "@mistral-sae/rpc";
 import type { Catalogue } from "../catalogue/catalogue.ts";
-import { CORPUS_TABLES, storedDatabase, systemTable } from "../store/tables.ts";
+import { CORPUS_TABLES, INDEX_TABLES, STAGED_TABLES, VECTOR_TABLES, storedDatabase, systemTable } from "../store/tables.ts";
 
 /** What is measured, and what may be taken. */
 export interface StorageFacts {
@@ -41,7 +41,7 @@ export async function readUsage({ clickhouse, catalogue, data, budgetBytes }: St
   }));
   const owners = [
     ...catalogue.corpora().map(({ id, corpusId }) => ({ name: `corpora/${id}`, sizeBytes: sum(rows.filter((row) => isOfCorpus(row) && row.partition === String(corpusId)), (row) => row.bytes) })),
-    ...catalogue.indexes().map(({ id, indexId }) => ({ name: `indexes/${id}`, sizeBytes: sum(rows.filter((row) => !isOfCorpus(row) && row.partition === String(indexId)), (row) => row.bytes) })),
+    ...catalogue.indexes().map(({ id, indexId }) => ({ name: `indexes/${id}`, sizeBytes: sum(rows.filter((row) => isOfIndex(row) && row.partition === String(indexId)), (row) => row.bytes) })),
   ];
   return {
     tables: tables.sort((a, b) => a.table.localeCompare(b.table)),
@@ -73,6 +73,10 @@ export async function requireRoom({ clickhouse, data, budgetBytes }: Pick<Storag
   if (bytes >= budgetBytes) {
     throw resourceExhausted("DISK_BUDGET", `the tables take ${bytes} bytes, and MISTRAL_SAE_FEATURE_INDEX_DISK_MIB lets them take ${budgetBytes}; delete an index or a corpus, or raise it`, RETRY_MS);
   }
+}
+
+function isOfIndex({ table }: PartRow): boolean {
+  return ([...INDEX_TABLES, ...STAGED_TABLES, ...VECTOR_TABLES] as readonly string[]).includes(table);
 }
 
 function isOfCorpus({ table }: PartRow): boolean {

@@ -1,6 +1,6 @@
 import type { ClickHouse } from "@mistral-sae/clickhouse";
 import type { IndexRecord } from "../catalogue/records.ts";
-import { CORPUS_TABLES, INDEX_TABLES, STAGED_TABLES, stored, storedDatabase, systemTable, TABLES_DATABASE } from "./tables.ts";
+import { CORPUS_TABLES, INDEX_TABLES, STAGED_TABLES, TABLES_DATABASE, VECTOR_TABLES, stored, storedDatabase, systemTable } from "./tables.ts";
 
 /** Bytes on disk of an index's share of each table, its corpus' tables among them. */
 export async function tableBytes(clickhouse: ClickHouse, index: IndexRecord): Promise<Record<string, number>> {
@@ -36,7 +36,7 @@ export async function tableChecksums(clickhouse: ClickHouse, index: IndexRecord)
 }
 
 /** Forgets the rows of an index in these tables. */
-export async function dropIndexRows(clickhouse: ClickHouse, indexId: number, tables: readonly string[] = [...INDEX_TABLES, ...STAGED_TABLES]): Promise<void> {
+export async function dropIndexRows(clickhouse: ClickHouse, indexId: number, tables: readonly string[] = [...INDEX_TABLES, ...STAGED_TABLES, ...VECTOR_TABLES]): Promise<void> {
   for (const table of tables) await clickhouse.command(`ALTER TABLE ${stored(clickhouse, table)} DROP PARTITION ID {id:String}`, { id: String(indexId) });
 }
 

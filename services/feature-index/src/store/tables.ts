@@ -31,6 +31,10 @@ export const T = {
   tokenCounts: table("token_counts"),
   importedRows: table("imported_rows"),
   explanations: table("explanations"),
+  explanationVectors: table("explanation_vectors"),
+  tokenVectors: table("token_vectors"),
+  featureVectors: table("feature_vectors"),
+  vectorSpaces: table("vector_spaces"),
   indexNames: table("index_names"),
   corpusNames: table("corpus_names"),
   trainingMetrics: table("training_metrics"),
@@ -47,6 +51,12 @@ export const STAGED_TABLES = ["ingest_tails", "staged_stats", "staged_coactivati
 
 /** Tables that lead from tokens to features. */
 export const INVERTED_TABLES = ["token_features", "logit_features"] as const;
+
+/** Tables of an index's own vectors, by index_id: computed from its features, so no part of what an index is. */
+export const VECTOR_TABLES = ["token_vectors", "feature_vectors", "vector_spaces"] as const;
+
+/** Tables whose rows belong to one SAE, by sae_id, with a partition each. */
+export const SAE_TABLES = ["explanation_vectors"] as const;
 
 /** Tables that building fills from the postings. */
 export const BUILT_TABLES = ["features", "feature_examples", "near_misses", ...INVERTED_TABLES, "token_counts", "staged_stats", "staged_coactivations", "staged_weights"] as const;
@@ -82,6 +92,10 @@ export const SHARDING = {
     token_counts: "index_id",
     imported_rows: "feature_index",
     explanations: "feature_index",
+    explanation_vectors: "feature_index",
+    token_vectors: "token_id",
+    feature_vectors: "feature_index",
+    vector_spaces: "index_id",
     index_names: "index_id",
     corpus_names: "corpus_id",
     training_metrics: "cityHash64(training_run)",
