@@ -1,10 +1,11 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { IndexState } from "@mistral-sae/contracts/mistral_sae/feature_index/v1/feature_index";
+import { CoActivationMeasure, IndexState } from "@mistral-sae/contracts/mistral_sae/feature_index/v1/feature_index";
 import { ActivationGroup, type Feature, FeatureView } from "@mistral-sae/contracts/mistral_sae/feature_index/v1/feature";
+import { SaeSide } from "@mistral-sae/contracts/mistral_sae/sae/v1/sae";
 import { Code } from "@mistral-sae/rpc";
 import { type ReferenceFiring, type ReferenceToken, referenceFirings, referenceTokens } from "./fixtures/reference.ts";
 import { type ToyDocument, toyDocuments, writeToyCorpus } from "./fixtures/toy-corpus.ts";
-import { startToyInference, TOY, toyCode, toyDirection, toyIds, type ToyInference, toyLogits, toyText } from "./fixtures/toy-inference.ts";
+import { startToyInference, TOY, toyCode, toyDirection, toyIds, type ToyInference, toyLogits, toyMisses, toyNeighbours, toyText } from "./fixtures/toy-inference.ts";
 import { finished, removeFolder, startService, temporaryFolder, type TestService } from "./fixtures/with-service.ts";
 
 const CONTEXT = 32;
@@ -95,7 +96,7 @@ describe("an index", () => {
     const nActivations = [...firings.values()].reduce((sum, { length }) => sum + length, 0);
     expect(indexes).toHaveLength(1);
     expect(indexes[0]).toMatchObject({ name: "indexes/small-toy", sae: TOY.sae, corpus: "corpora/toy", state: IndexState.READY, dSae: TOY.dSae, nTokens: BigInt(tokens.length), nActivations: BigInt(nActivations), saeDigest: TOY.digest });
-    expect(Object.keys(indexes[0]?.tableChecksums ?? {}).sort()).toEqual(["documents", "feature_examples", "features", "postings", "sampled_codes", "sequences", "token_counts"]);
+    expect(Object.keys(indexes[0]?.tableChecksums ?? {}).sort()).toEqual(["documents", "feature_examples", "features", "imported_rows", "logit_features", "near_misses", "postings", "sampled_codes", "sequences", "token_counts", "token_features"]);
     expect(Number(indexes[0]?.tableBytes["postings"])).toBeGreaterThan(0);
   });
 
@@ -107,8 +108,10 @@ describe("an index", () => {
   });
 
   it("covers as many tokens as it was asked for, and can count special tokens", async () => {
+    toy.architecture = "standard";
     const { operation } = await service.index.indexCorpus({ sae: TOY.sae, corpus: "corpora/toy", maxTokens: 5_000n, includeSpecialTokens: true });
     const index = await finished(service, operation);
+    toy.architecture = "topk";
     expect(Number(index.nTokens)).toBeLessThanOrEqual(5_000);
     expect(Number(index.nTokens)).toBeGreaterThan(5_000 - CONTEXT);
     const within = tokens.slice(0, Number(index.nTokens));
@@ -119,6 +122,8 @@ describe("an index", () => {
     const onBos = toyCode(TOY.bos, 0)[0]?.feature ?? 0;
     const { activations } = await service.index.listActivations({ parent: feature(onBos), group: ActivationGroup.RANDOM, pageSize: 200 });
     expect(activations.some(({ tokens: shown, qualifyingTokenIndex }) => shown?.tokenIds[qualifyingTokenIndex] === TOY.bos)).toBe(true);
+    const nearMisses = service.index.listActivations({ parent: feature(1), group: ActivationGroup.NEAR_MISS });
+    await expect(nearMisses).rejects.toMatchObject({ code: Code.FailedPrecondition, reason: "NO_NEAR_MISSES", message: expect.stringMatching(/small is a standard SAE.* index the corpus again/) as string });
     await service.index.deleteIndex({ name: index.name });
     expect((await service.index.listIndexes({})).indexes.map(({ name }) => name)).toEqual(["indexes/small-toy"]);
   });
@@ -159,6 +164,13 @@ describe("a feature", () => {
     }
     expect(linearHist?.counts).toHaveLength(40);
     expect(freqHist?.counts.some((count) => count > 0n)).toBe(true);
+  });
+
+  it.each([2, 40])("%i has its firings by position", async (n) => {
+    const { positionHist } = await page(n);
+    const edges = positionHist?.binEdges ?? [];
+    expect(edges).toEqual(Array.from({ length: 33 }, (_, i) => (i * CONTEXT) / 32));
+    expect(positionHist?.counts.map(Number)).toEqual(Array.from({ length: 32 }, (_, bin) => counted(n).filter(({ token }) => token >= (edges[bin] ?? 0) && token < (edges[bin + 1] ?? 0)).length));
   });
 
   it.each([3, 50])("%i has its tokens by summed activation, and its sources", async (n) => {
@@ -221,7 +233,12 @@ describe("a feature", () => {
     }
     expect(found.nearest[0]?.featureIndex).toBe(11);
     expect(found.nearest[0]?.value).toBeGreaterThan(0.99);
-    expect(found.nearest).toHaveLength(10);
+    for (const [side, listed] of [[SaeSide.DECODER, found.nearest], [SaeSide.ENCODER, found.encoderNearest]] as const) {
+      const wanted = toyNeighbours(10, 10, side);
+      expect(listed.map(({ featureIndex }) => featureIndex)).toEqual(wanted.map((other) => other.feature));
+      for (const [i, { value }] of listed.entries()) expect(value).toBeCloseTo(wanted[i]?.cosine ?? 0, 6);
+    }
+    expect(found.wDecNorm).toBeCloseTo(Math.hypot(...toyDirection(10)), 5);
   });
 
   it("fires together with what the counts say", async () => {
@@ -237,6 +254,24 @@ describe("a feature", () => {
     expect(features.map(({ featureIndex }) => featureIndex)).toEqual(wanted.map(({ n }) => n));
     for (const [i, { value }] of features.entries()) expect(value).toBeCloseTo(wanted[i]?.value ?? 0, 6);
     expect((await page(8)).correlated.slice(0, 5).map(({ featureIndex }) => featureIndex)).toEqual(wanted.map(({ n }) => n));
+  });
+
+  it("fires together by each measure as 2 by 2 tables of all tokens say", async () => {
+    const plain = tokens.filter(({ special }) => !special);
+    const at = Array.from({ length: TOY.dSae }, (_, n) => new Set(counted(n).map(({ sequence, token }) => sequence * CONTEXT + token)));
+    const own = at[17] ?? new Set();
+    const pairs = at.map((theirs, n) => {
+      const both = [...own].filter((position) => theirs.has(position)).length;
+      const [a, b, total] = [own.size / plain.length, theirs.size / plain.length, plain.length];
+      const covariance = both / total - a * b;
+      return { n, both, phi: covariance / Math.sqrt(a * (1 - a) * b * (1 - b)), pmi: Math.log(both / total) - Math.log(a * b), jaccard: both / new Set([...own, ...theirs]).size };
+    });
+    for (const [name, measure] of [["jaccard", CoActivationMeasure.JACCARD], ["phi", CoActivationMeasure.PHI], ["pmi", CoActivationMeasure.PMI]] as const) {
+      const wanted = pairs.filter(({ n, both }) => n !== 17 && both >= 2).sort((x, y) => y[name] - x[name] || x.n - y.n).slice(0, 10);
+      const { features } = await service.index.listCoActivations({ parent: feature(17), measure, pageSize: 10 });
+      expect(features.map(({ featureIndex }) => featureIndex), name).toEqual(wanted.map(({ n }) => n));
+      for (const [i, { value }] of features.entries()) expect(value, name).toBeCloseTo(wanted[i]?.[name] ?? 0, 5);
+    }
   });
 
   it("is refused when it does not exist", async () => {
@@ -336,15 +371,34 @@ describe("listActivations", () => {
   });
 
   it("keeps to one source", async () => {
-    for (const group of [ActivationGroup.TOP, ActivationGroup.RANDOM, ActivationGroup.NON_ACTIVATING, ActivationGroup.QUANTILE_COUNT]) {
+    for (const group of [ActivationGroup.TOP, ActivationGroup.RANDOM, ActivationGroup.NON_ACTIVATING, ActivationGroup.QUANTILE_COUNT, ActivationGroup.NEAR_MISS]) {
       const { activations } = await service.index.listActivations({ parent: feature(90), group, dataSource: "books" });
       expect(activations.length).toBeGreaterThan(0);
       expect(activations.every(({ dataSource }) => dataSource === "books")).toBe(true);
     }
   });
 
-  it("says that it cannot tell near misses", async () => {
-    await expect(service.index.listActivations({ parent: feature(1), group: ActivationGroup.NEAR_MISS })).rejects.toMatchObject({ code: Code.Unimplemented });
+  it.each([1, 33, 95])("shows the tokens on which %i came closest to firing, one a document", async (n) => {
+    const missed = tokens
+      .filter(({ special }) => !special)
+      .flatMap((token) => toyMisses(token.id, token.left, 8).filter((miss) => miss.feature === n).map((miss) => ({ ...token, ...miss })))
+      .sort((a, b) => b.value / b.threshold - a.value / a.threshold || b.value - a.value || a.sequence - b.sequence || a.token - b.token);
+    const docs = new Set<number>();
+    const wanted = missed.filter(({ doc }) => !docs.has(doc) && docs.add(doc)).slice(0, 10);
+    const { activations } = await service.index.listActivations({ parent: feature(n), group: ActivationGroup.NEAR_MISS });
+    expect(activations.map(({ sequenceId, docId, values, binMax }) => [Number(sequenceId), Number(docId), ...values, binMax])).toEqual(wanted.map(({ sequence, doc, value, threshold }) => [sequence, doc, value, threshold]));
+    for (const [i, { positions, qualifyingTokenIndex, tokens: shown }] of activations.entries()) {
+      expect(positions).toEqual([qualifyingTokenIndex]);
+      expect(shown?.tokenIds[qualifyingTokenIndex]).toBe(wanted[i]?.id);
+    }
+    const first = await service.index.listActivations({ parent: feature(n), group: ActivationGroup.NEAR_MISS, pageSize: 6 });
+    const rest = await service.index.listActivations({ parent: feature(n), group: ActivationGroup.NEAR_MISS, pageSize: 6, pageToken: first.nextPageToken });
+    expect([...first.activations, ...rest.activations]).toEqual(activations);
+    expect(rest.nextPageToken).toBe("");
+  });
+
+  it("refuses a group that is none", async () => {
+    await expect(service.index.listActivations({ parent: feature(1), group: 77 as ActivationGroup })).rejects.toMatchObject({ code: Code.InvalidArgument });
   });
 });
 
@@ -414,6 +468,14 @@ describe("search", () => {
     }
     const order = hits.map(({ value }) => value);
     expect(order).toEqual(order.toSorted((a, b) => b - a));
+    // All of them: what fires on at least 2% of the occurrences and has the token among its hundred by summed activation.
+    const all = Array.from({ length: TOY.dSae }, (_, n) => n).filter((n) => {
+      const sums = new Map<number, number>();
+      for (const firing of counted(n)) sums.set(firing.id, (sums.get(firing.id) ?? 0) + firing.value);
+      const best = [...sums].sort((x, y) => y[1] - x[1]).slice(0, 100).map(([token]) => token);
+      return best.includes(id) && counted(n).filter((firing) => firing.id === id).length >= Math.max(1, 0.02 * occurrences);
+    });
+    expect(hits.map(({ feature: found }) => found?.featureIndex).sort((a, b) => (a ?? 0) - (b ?? 0))).toEqual(all);
     await expect(service.index.searchByToken({ parent: TOY.sae, tokenId: 300 })).rejects.toMatchObject({ reason: "TOKEN_OUT_OF_VOCAB" });
   });
 
@@ -421,6 +483,9 @@ describe("search", () => {
     const wanted = Array.from({ length: TOY.dSae }, (_, n) => ({ n, logit: toyLogits(n, 20, 1).find(({ tokenId }) => tokenId === 42)?.logit })).filter(({ logit }) => logit !== undefined);
     const { hits } = await service.index.searchByLogit({ parent: TOY.sae, tokenId: 42 });
     expect(hits.map(({ feature: found, value }) => ({ n: found?.featureIndex, logit: value }))).toEqual(wanted.sort((a, b) => (b.logit ?? 0) - (a.logit ?? 0)));
+    const suppressed = Array.from({ length: TOY.dSae }, (_, n) => ({ n, logit: toyLogits(n, 20, -1).find(({ tokenId }) => tokenId === 42)?.logit ?? 0 })).filter(({ logit }) => logit < 0);
+    const { hits: lowest } = await service.index.searchByLogit({ parent: TOY.sae, tokenId: 42, negative: true });
+    expect(lowest.map(({ feature: found, value }) => ({ n: found?.featureIndex, logit: value }))).toEqual(suppressed.sort((a, b) => a.logit - b.logit));
   });
 
   it("finds features by the words of their explanations, tokens and logits", async () => {
