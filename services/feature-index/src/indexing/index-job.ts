@@ -2,28 +2,23 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import { FeatureIndexSchema, type IndexCorpusRequest, IndexCorpusRequestSchema } from "@mistral-sae/contracts/mistral_sae/feature_index/v1/feature_index";
 import type { Sae } from "@mistral-sae/contracts/mistral_sae/sae/v1/sae";
 import { defineJob, type Job, type JobContext } from "@mistral-sae/jobs";
-import { failedPrecondition, notFound, parseName } from "@mistral-sae/rpc";
+import { failedPrecondition, parseName } from "@mistral-sae/rpc";
 import { BlockLayout } from "../blocks/block-layout.ts";
-import { buildIndex, type BuildParts } from "../building/build-index.ts";
 import { orUnavailable } from "../clickhouse-away.ts";
-import type { Catalogue } from "../catalogue/catalogue.ts";
 import type { CorpusRecord, IndexRecord } from "../catalogue/records.ts";
 import type { CorpusStore } from "../corpus/store-corpus.ts";
-import type { Vocabularies } from "../corpus/vocabulary.ts";
 import { readySae } from "../peers/peers.ts";
 import { requireRoom, type StorageFacts } from "../storage/usage.ts";
-import { announceIndex } from "../store/names.ts";
 import { T } from "../store/tables.ts";
 import { indexMessage } from "../wire/index-message.ts";
+import { completeIndex, type CompleteParts } from "./complete-index.ts";
 import { encodeBlock, type EncodeParts } from "./encode-block.ts";
 import type { BlockSummary } from "./store-block.ts";
 import { tokenProgress, tokensOf } from "./token-progress.ts";
 
 /** What indexing works with. */
-export interface IndexJobParts extends BuildParts, EncodeParts {
-  readonly catalogue: Catalogue;
+export interface IndexJobParts extends CompleteParts, EncodeParts {
   readonly corpora: CorpusStore;
-  readonly vocabularies: Vocabularies;
   readonly blocksInParallel: number;
   readonly storage: StorageFacts;
 }
@@ -39,7 +34,7 @@ const SAMPLED_ACTIVATIONS = 1 << 22;
 // Tokens whose near-misses are told.
 const MISS_TOKENS = 1 << 19;
 // Stands in where an SAE has no fixed number of features a token.
-const USUAL_L0 = 64;
+export const USUAL_L0 = 64;
 
 /**
  * The job behind IndexCorpus: store the corpus' tokens, encode it block by block, then build what pages are made of.
@@ -108,18 +103,7 @@ async function runBlock(parts: IndexJobParts, block: number, ctx: Ctx): Promise<
 async function finishIndex(parts: IndexJobParts, results: readonly BlockSummary[], ctx: Ctx): Promise<MessageInitShape<typeof FeatureIndexSchema>> {
   const { index, ready } = planned(parts, ctx);
   if (ready) return indexMessage(index, "ready");
-  const sum = (pick: (block: BlockSummary) => number) => results.reduce((total, block) => total + pick(block), 0);
-  const nActivations = sum((block) => block.nActivations);
-  const texts = await parts.vocabularies.texts(index.corpus.vocabularyId);
-  const nFeaturesAlive = await buildIndex(parts, index, { nBlocks: results.length, nActivations }, texts, ctx);
-  const counts = { nSequences: index.nSequences, nTokens: sum((block) => block.nTokens), nSpecialTokens: sum((block) => block.nSpecialTokens), nActivations, nFeaturesAlive };
-  parts.catalogue.setIndexCounts(index.indexId, counts);
-  await announceIndex(parts.clickhouse, { ...index, ...counts });
-  parts.catalogue.setIndexState(index.indexId, "ready");
-  parts.stored.forget(index.indexId);
-  const built = parts.catalogue.index(index.id);
-  if (built === undefined) throw notFound(`indexes/${index.id}`, "was deleted while it was being built");
-  return indexMessage(built, "ready");
+  return await completeIndex(parts, index, results, ctx);
 }
 
 function planned({ catalogue }: IndexJobParts, ctx: Ctx): { index: IndexRecord; ready: boolean; stride: number; missStride: number } {
@@ -136,7 +120,7 @@ function requireOneModel(sae: Sae, corpus: CorpusRecord): void {
 }
 
 function isSame(index: IndexRecord, { sae, corpus, maxTokens, includeSpecialTokens }: Pick<IndexRecord, "sae" | "corpus" | "maxTokens" | "includeSpecialTokens">): boolean {
-  return index.sae.saeId === sae.saeId && index.corpus.corpusId === corpus.corpusId && index.maxTokens === maxTokens && index.includeSpecialTokens === includeSpecialTokens;
+  return index.importedFrom === "" && index.sae.saeId === sae.saeId && index.corpus.corpusId === corpus.corpusId && index.maxTokens === maxTokens && index.includeSpecialTokens === includeSpecialTokens;
 }
 
 function preferredId(sae: string, corpusId: string): string {
