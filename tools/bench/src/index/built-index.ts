@@ -51,13 +51,15 @@ export class BuiltIndex implements AsyncDisposable {
     const folder = join(options.folder, `${activations}x${shape.k}of${shape.dSae}`);
     await mkdir(folder, { recursive: true });
     const peer = await startSyntheticPeer(shape);
-    const service = await ServiceProcess.start("feature-index", { MISTRAL_SAE_DATA: join(folder, "data"), MISTRAL_SAE_INFERENCE: peer.address, MISTRAL_SAE_THREADS: String(options.threads) });
-    const built = new BuiltIndex(service, peer, { ...options, folder });
+    let built: BuiltIndex | undefined;
     try {
+      const service = await ServiceProcess.start("feature-index", { MISTRAL_SAE_DATA: join(folder, "data"), MISTRAL_SAE_INFERENCE: peer.address, MISTRAL_SAE_THREADS: String(options.threads) });
+      built = new BuiltIndex(service, peer, { ...options, folder });
       await built.#build(activations, log);
       return built;
     } catch (error) {
-      await built[Symbol.asyncDispose]();
+      await built?.service[Symbol.asyncDispose]();
+      await peer.close(100);
       throw error;
     }
   }

@@ -1,7 +1,23 @@
-import { availableParallelism, tmpdir } from "node:os";
+import { mkdtemp, rm } from "node:fs/promises";
+import { availableParallelism, loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { BuiltIndex } from "./built-index.ts";
+import { benchPages, FeatureDraw } from "./pages.ts";
+import { type Reading, readingsTable } from "./report.ts";
+
+/** What the sections measure with. */
+export interface IndexBench {
+  readonly built: BuiltIndex;
+  readonly draw: FeatureDraw;
+  /** How often each thing is done, about. */
+  readonly n: number;
+}
+
+/** Parts of the benchmark over one built index. */
+const sections: Readonly<Record<string, (bench: IndexBench) => Promise<Reading[]>>> = {
+  pages: async ({ built, draw, n }) => await benchPages(built, draw, n),
+};
 
 /** `bench index`: the feature index over synthetic codes. */
 export async function runIndexBench(args: readonly string[]): Promise<void> {
@@ -10,13 +26,33 @@ export async function runIndexBench(args: readonly string[]): Promise<void> {
     options: {
       activations: { type: "string", default: "67M" },
       folder: { type: "string" },
+      only: { type: "string", default: Object.keys(sections).join(",") },
+      n: { type: "string", default: "400" },
+      seed: { type: "string" },
       threads: { type: "string", default: String(availableParallelism()) },
+      json: { type: "boolean", default: false },
     },
   });
-  const folder = values.folder ?? process.env["MISTRAL_SAE_BENCH_INDEX"] ?? join(tmpdir(), "mistral-sae-bench-index");
+  const chosen = values.only.split(",").filter((name) => name !== "").map((name) => {
+    const section = sections[name];
+    if (section === undefined) throw new Error(`--only: got "${name}", wanted some of ${Object.keys(sections).join(", ")}`);
+    return section;
+  });
+  const kept = values.folder ?? process.env["MISTRAL_SAE_BENCH_INDEX"];
+  const folder = kept ?? (await mkdtemp(join(tmpdir(), "bench-index-")));
   const shape = { dSae: 131_072, k: 128, dVocab: 32_000, dIn: 16, contextSize: 128 };
-  await using built = await BuiltIndex.open({ folder, activations: count(values.activations), shape, threads: Number(values.threads), log: (line) => console.log(line) });
-  console.log(built.tableBytes);
+  const log = (line: string) => (values.json ? undefined : console.log(line));
+  try {
+    await using built = await BuiltIndex.open({ folder, activations: count(values.activations), shape, threads: Number(values.threads), log });
+    // Other features each time, so that calls are first calls.
+    const draw = await FeatureDraw.of(built, values.seed === undefined ? Date.now() : Number(values.seed));
+    const readings: Reading[] = [];
+    for (const section of chosen) readings.push(...(await section({ built, draw, n: Number(values.n) })));
+    if (values.json) console.log(JSON.stringify({ activations: built.nActivations, tableBytes: built.tableBytes, readings }, undefined, 2));
+    else console.log(`\n${values.threads} threads, load ${loadavg()[0]?.toFixed(1)}\n\n${readingsTable(readings)}`);
+  } finally {
+    if (kept === undefined) await rm(folder, { recursive: true, force: true });
+  }
 }
 
 /** 67M is 67 million. */
