@@ -26,6 +26,10 @@ export interface FeatureIndexConfig {
   readonly blocksInParallel: number;
   /** Chunks of one block that are on their way to the encoder at a time. */
   readonly chunksInFlight: number;
+  /** Streams of codes made elsewhere that are taken at a time. */
+  readonly ingestStreams: number;
+  /** Memory of their blocks that are being filled and stored, MiB. */
+  readonly ingestMemoryMib: number;
   /** SQL queries of users that run at a time. */
   readonly maxQueries: number;
   /** What one of them may cost on an embedded ClickHouse; another server says it in its profile of the analyst. */
@@ -48,6 +52,8 @@ export const featureIndexDefaults: FeatureIndexConfig = {
   clickhouseMemoryMib: 2048,
   blocksInParallel: 2,
   chunksInFlight: 4,
+  ingestStreams: 8,
+  ingestMemoryMib: 512,
   maxQueries: 8,
   queryLimits: analystDefaults,
   diskMib: 0,
@@ -78,6 +84,8 @@ export function readConfig(env: Environment): FeatureIndexConfig {
     clickhouseMemoryMib: count("MISTRAL_SAE_FEATURE_INDEX_CLICKHOUSE_MEMORY_MIB", defaults.clickhouseMemoryMib),
     blocksInParallel: count("MISTRAL_SAE_FEATURE_INDEX_BLOCKS_IN_PARALLEL", defaults.blocksInParallel),
     chunksInFlight: count("MISTRAL_SAE_FEATURE_INDEX_CHUNKS_IN_FLIGHT", defaults.chunksInFlight),
+    ingestStreams: count("MISTRAL_SAE_FEATURE_INDEX_INGEST_STREAMS", defaults.ingestStreams),
+    ingestMemoryMib: count("MISTRAL_SAE_FEATURE_INDEX_INGEST_MEMORY_MIB", defaults.ingestMemoryMib),
     maxQueries: count("MISTRAL_SAE_FEATURE_INDEX_MAX_QUERIES", defaults.maxQueries),
     queryLimits: {
       maxExecutionSeconds: count("MISTRAL_SAE_FEATURE_INDEX_QUERY_SECONDS", defaults.queryLimits.maxExecutionSeconds),

@@ -3,6 +3,7 @@ import type { JobEngine } from "@mistral-sae/jobs";
 import type { Catalogue } from "./catalogue/catalogue.ts";
 import type { CorpusStore } from "./corpus/store-corpus.ts";
 import type { Vocabularies } from "./corpus/vocabulary.ts";
+import type { Ingest } from "./ingest/ingest.ts";
 import type { Peers } from "./peers/peers.ts";
 import type { UserQueries } from "./query/run-query.ts";
 import type { SavedQueries } from "./query/saved-queries.ts";
@@ -16,6 +17,7 @@ export interface Parts {
   readonly clickhouse: ClickHouse;
   readonly catalogue: Catalogue;
   readonly engine: JobEngine;
+  readonly ingest: Ingest;
   readonly peers: Peers;
   readonly corpora: CorpusStore;
   readonly vocabularies: Vocabularies;

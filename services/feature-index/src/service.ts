@@ -18,11 +18,13 @@ import { exportDelphiJob } from "./exchange/delphi/export-delphi.ts";
 import { importDelphiJob } from "./exchange/delphi/import-delphi.ts";
 import { importDashboardJob } from "./exchange/import/import-dashboard.ts";
 import { exportNeuronpediaJob } from "./exchange/neuronpedia/export-neuronpedia.ts";
+import { exportSaeDashboardJob } from "./exchange/saedashboard/export-saedashboard.ts";
 import { compareHandlers } from "./handlers/compare.ts";
 import { exchangeHandlers } from "./handlers/exchange.ts";
 import { explanationHandlers } from "./handlers/explanations.ts";
 import { featureHandlers } from "./handlers/features.ts";
 import { indexHandlers } from "./handlers/indexes.ts";
+import { ingestHandlers } from "./handlers/ingest.ts";
 import { notYetHandlers } from "./handlers/not-yet.ts";
 import { queryHandlers } from "./handlers/query.ts";
 import { savedQueryHandlers } from "./handlers/saved-queries.ts";
@@ -31,9 +33,13 @@ import { storageHandlers } from "./handlers/storage.ts";
 import { searchHandlers } from "./handlers/search.ts";
 import { textHandlers } from "./handlers/text.ts";
 import { trainingMetricsHandlers } from "./handlers/training-metrics.ts";
+import type { CompleteParts } from "./indexing/complete-index.ts";
 import { indexJob } from "./indexing/index-job.ts";
 import type { StoreParts } from "./indexing/store-block.ts";
 import { StoredBlocks } from "./indexing/stored-blocks.ts";
+import { finishJob } from "./ingest/finish-job.ts";
+import { Ingest } from "./ingest/ingest.ts";
+import { IngestMemory } from "./ingest/ingest-memory.ts";
 import type { Parts } from "./parts.ts";
 import { connectPeers } from "./peers/peers.ts";
 import { UserQueries } from "./query/run-query.ts";
@@ -45,7 +51,7 @@ import { backupJob } from "./storage/backup.ts";
 import { BackupFiles } from "./storage/backup-files.ts";
 import { compactJob } from "./storage/compact.ts";
 import { restoreJob } from "./storage/restore.ts";
-import type { StorageFacts } from "./storage/usage.ts";
+import { requireRoom, type StorageFacts } from "./storage/usage.ts";
 import { SHARDING, TABLES_DATABASE, VIEWS_DATABASE } from "./store/tables.ts";
 import { WorkerPool } from "./workers/worker-pool.ts";
 
@@ -117,20 +123,13 @@ async function assemble(config: FeatureIndexConfig, server: ClickHouseServer, cl
   const sorters = new WorkerPool(new URL("./blocks/block-worker.ts", import.meta.url), Math.min(threads, config.blocksInParallel), { url: server.url, login: server.owner } satisfies BlockWorkerData);
   const blocks: StoreParts = { sorters, stored: new StoredBlocks(clickhouse) };
   const storage: StorageFacts = { clickhouse, catalogue, data: config.data, budgetBytes: config.diskMib * 2 ** 20 };
-  const job = indexJob({
-    storage,
-    clickhouse,
-    url: server.url,
-    owner: server.owner,
-    catalogue,
-    corpora,
-    vocabularies,
-    peers,
-    ...blocks,
-    threads,
-    blocksInParallel: config.blocksInParallel,
-    chunksInFlight: config.chunksInFlight,
-  });
+  const memory = new IngestMemory(config.ingestMemoryMib * 2 ** 20);
+  const complete: CompleteParts = { clickhouse, url: server.url, owner: server.owner, catalogue, vocabularies, peers, stored: blocks.stored, threads };
+  const { blocksInParallel } = config;
+  const indexJobs = [
+    indexJob({ ...complete, ...blocks, storage, corpora, blocksInParallel, chunksInFlight: config.chunksInFlight }),
+    finishJob({ ...complete, ...blocks, storage, memory, blocksInParallel }),
+  ];
   const backups = new BackupFiles(join(config.data, "backups"));
   const pages = new FeaturePages({ clickhouse, vocabularies, peers });
   const storageJobs = [
@@ -139,17 +138,19 @@ async function assemble(config: FeatureIndexConfig, server: ClickHouseServer, cl
     restoreJob({ clickhouse, catalogue, files: backups, migrate: async () => await applyMigrations(clickhouse, server.owner.username) }),
   ];
   const imports = { clickhouse, url: server.url, owner: server.owner, catalogue, peers, vocabularies, storage, threads };
+  const dashboards = { clickhouse, catalogue, vocabularies, pages };
   const importJobs = [
     importDashboardJob(imports, "neuronpedia", ImportNeuronpediaRequestSchema),
     importDashboardJob(imports, "saedashboard", ImportSaeDashboardRequestSchema),
     importDelphiJob({ ...imports, ...blocks, blocksInParallel: config.blocksInParallel }),
   ];
-  const engine = await JobEngine.open({ service: "feature-index", path: join(config.data, "jobs.sqlite"), definitions: [job, exportParquetJob({ clickhouse, catalogue }), exportNeuronpediaJob({ catalogue, pages }), exportDelphiJob({ clickhouse, catalogue }), ...importJobs, ...storageJobs] });
+  const engine = await JobEngine.open({ service: "feature-index", path: join(config.data, "jobs.sqlite"), definitions: [...indexJobs, exportParquetJob({ clickhouse, catalogue }), exportNeuronpediaJob(dashboards), exportSaeDashboardJob(dashboards), exportDelphiJob({ clickhouse, catalogue }), ...importJobs, ...storageJobs] });
   const savedQueries = new SavedQueries(catalogue, clickhouse, new URL("../queries/", import.meta.url));
   const parts: Parts = {
     clickhouse,
     catalogue,
     engine,
+    ingest: new Ingest({ ...blocks, clickhouse, catalogue, memory, streams: config.ingestStreams, requireRoom: async () => await requireRoom(storage) }),
     peers,
     corpora,
     vocabularies,
@@ -164,6 +165,7 @@ async function assemble(config: FeatureIndexConfig, server: ClickHouseServer, cl
   const handlers = handlersOrUnavailable({
     ...corpusHandlers(parts),
     ...indexHandlers(parts),
+    ...ingestHandlers(parts),
     ...featureHandlers(parts),
     ...searchHandlers(parts),
     ...textHandlers(parts),

@@ -66,6 +66,7 @@ export class CorpusStore {
     const { catalogue, clickhouse, peers, vocabularies } = this.#parts;
     const corpus = this.#existing(id);
     if (corpus.ready) return corpus;
+    if (corpus.ingested) throw failedPrecondition("CORPUS_INCOMPLETE", `corpora/${id} is being made from codes that an index takes; finish that index first`, { corpus: `corpora/${id}` });
     const model = await loadedModel(peers, corpus.model, signal);
     const source = JSON.parse(corpus.source) as CorpusSource;
     const reader = await openCorpus(source);
@@ -82,10 +83,10 @@ export class CorpusStore {
     const cutting = { contextSize: corpus.contextSize, bos: model.bosTokenId };
     const { blockSequences } = new BlockLayout(corpus.contextSize, 0);
     let chunk = new CorpusChunk(cutting, progress.nSequences);
-    let stored = await this.#storedBeyond(corpus, signal);
+    let unsure = true;
     const flush = async () => {
-      progress = await this.#insert(progress, chunk, stored, signal);
-      stored = [];
+      progress = await this.#insert(progress, chunk, unsure ? await this.#storedAlready(progress, chunk, signal) : [], signal);
+      unsure = false;
       chunk = new CorpusChunk(cutting, progress.nSequences);
       report({ documents: progress.nDocuments, totalDocuments: total });
     };
@@ -101,17 +102,17 @@ export class CorpusStore {
   }
 
   /**
-   * Tables that hold a chunk which was not noted: the attempt ended between the two. ClickHouse remembers only the last
-   * deduplication tokens, and this attempt may come long after.
+   * Tables that hold this chunk although it was not noted: the attempt before ended between the two. ClickHouse remembers
+   * only the last deduplication tokens, and this attempt may come long after.
    */
-  async #storedBeyond({ corpusId, nDocuments, nSequences }: CorpusRecord, signal: AbortSignal): Promise<string[]> {
+  async #storedAlready({ corpusId, nDocuments, nSequences }: CorpusRecord, chunk: CorpusChunk, signal: AbortSignal): Promise<string[]> {
     const { documents, sequences } = await this.#parts.clickhouse.row<{ documents: number; sequences: number }>(
       `SELECT (SELECT count() FROM ${T.documents} WHERE corpus_id = {corpusId:UInt32} AND doc_id >= {nDocuments:UInt32}) AS documents,
          (SELECT count() FROM ${T.sequences} WHERE corpus_id = {corpusId:UInt32} AND sequence_id >= {nSequences:UInt32}) AS sequences`,
       { corpusId, nDocuments, nSequences },
       { signal },
     );
-    return [...(documents > 0 ? [T.documents] : []), ...(sequences > 0 ? [T.sequences] : [])];
+    return [...(documents === chunk.nDocuments ? [T.documents] : []), ...(sequences === chunk.nSequences ? [T.sequences] : [])];
   }
 
   /** Inserts a chunk into the tables that do not hold it, and notes it. */

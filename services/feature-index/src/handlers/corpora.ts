@@ -12,7 +12,8 @@ import { announceCorpus } from "../store/names.ts";
 import { dropCorpusRows } from "../store/table-facts.ts";
 import { deleteIndex, requireIdle } from "./delete-index.ts";
 
-const DEFAULT_CONTEXT = 128;
+/** Tokens of a window where nothing else is asked for. */
+export const DEFAULT_CONTEXT = 128;
 
 type Names = "createCorpus" | "getCorpus" | "listCorpora" | "deleteCorpus";
 

@@ -8,13 +8,13 @@ import { readySae } from "../peers/peers.ts";
 import { requireRoom } from "../storage/usage.ts";
 import { tableBytes, tableChecksums } from "../store/table-facts.ts";
 import { indexMessage } from "../wire/index-message.ts";
-import { deleteIndex, isBuilding, requireIdle } from "./delete-index.ts";
+import { deleteIndex, isBuilding, requireIdle, takesCodes } from "./delete-index.ts";
 
 type Names = "indexCorpus" | "listIndexes" | "deleteIndex";
 
 export function indexHandlers(parts: Parts): Pick<Handlers<typeof FeatureIndexService>, Names> {
   const { catalogue, clickhouse, engine, peers } = parts;
-  const stateOf = (index: IndexRecord): IndexStateName => (index.state === "ready" ? "ready" : isBuilding(parts, index) ? "building" : "failed");
+  const stateOf = (index: IndexRecord): IndexStateName => (index.state === "ready" ? "ready" : takesCodes(index) || isBuilding(parts, index) ? "building" : "failed");
   return {
     indexCorpus: async (request, { signal }) => {
       parseName("models/{model}/saes/{sae}", request.sae, "sae");

@@ -3,10 +3,6 @@ import { type Handlers, unimplemented } from "@mistral-sae/rpc";
 
 /** What the contract holds and this version does not do. */
 const later = {
-  createIndex: "taking codes made elsewhere",
-  ingestActivations: "taking codes made elsewhere",
-  finishIndex: "taking codes made elsewhere",
-  exportSaeDashboard: "writing SAEDashboard batches",
 } as const satisfies Partial<Record<keyof Handlers<typeof FeatureIndexService>, string>>;
 
 export function notYetHandlers(): Pick<Handlers<typeof FeatureIndexService>, keyof typeof later> {

@@ -55,7 +55,8 @@ export async function encodeBlock(parts: EncodeParts, index: IndexRecord, option
   return await storeBlock(parts, place, held, { sampleStride: options.sampleStride, signal });
 }
 
-async function requireSameSae(peers: Peers, { sae }: IndexRecord, signal: AbortSignal): Promise<void> {
+/** @throws ABORTED SAE_CHANGED when the SAE has other weights now. */
+export async function requireSameSae(peers: Peers, { sae }: Pick<IndexRecord, "sae">, signal: AbortSignal): Promise<void> {
   const { digest } = await readySae(peers, sae.name, signal);
   if (digest !== sae.digest) throw aborted("SAE_CHANGED", `${sae.name} was replaced while it was being indexed: got digest ${digest}, wanted ${sae.digest}`);
 }
