@@ -1,5 +1,6 @@
 import { SqlError } from "@mistral-sae/clickhouse";
 import { Code, invalidArgument, RpcError } from "@mistral-sae/rpc";
+import { whenAway } from "../clickhouse-away.ts";
 
 const LESS = "aggregate, filter or add LIMIT; ExportParquet writes whole tables";
 
@@ -21,6 +22,8 @@ export function queryError(error: unknown, field = "sql"): unknown {
       return new RpcError(Code.ResourceExhausted, `${message} This is the most memory that a query may take: group by fewer values, use uniq or quantileTDigest for uniqExact or quantileExact, or filter`, { reason, cause: error });
     case "cancelled":
       return new RpcError(Code.Canceled, message, { reason: "CANCELLED", cause: error });
+    case "connection":
+      return whenAway(error);
     default:
       return new RpcError(Code.InvalidArgument, message, { reason: reason || "QUERY_FAILED", cause: error });
   }
