@@ -186,6 +186,8 @@ describe("results", () => {
     const { stdout } = await cli(["index", "sql", "SELECT 1", "--param", "w=ship"]);
     expect(stdout).toBe("A  WORD\n1  ship\n2  SELECT 1\n");
     expect((await cli(["index", "sql", "SELECT 1", "--json"])).stdout.trim().split("\n")).toHaveLength(2);
+    expect((await cli(["index", "sql", "--saved", "mine", "--format", "csv"])).stdout).toBe("a,word\n1,\n2,\n");
+    expect(await cli(["index", "sql", "SELECT 1", "--saved", "mine"])).toMatchObject({ code: 2, stderr: expect.stringContaining("cannot both be given") as string });
   });
 
   test("explanations are one now or many as a job", async () => {

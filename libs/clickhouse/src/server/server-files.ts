@@ -102,6 +102,9 @@ function usersXml({ engine, owner, analyst, analystLimits, threads, viewsDatabas
         max_result_bytes: analystLimits.maxResultBytes,
         result_overflow_mode: "throw",
         max_memory_usage: analystLimits.maxMemoryBytes,
+        // Every reader of Arrow reads it so; a NaN in JSON would be null otherwise.
+        output_format_arrow_compression_method: "none",
+        output_format_json_quote_denormals: 1,
         log_queries: 0,
       },
       // The library's own session logs in as "default" without a password and stays; nobody else gets a second one.

@@ -1,9 +1,11 @@
 import type { Command } from "commander";
 import { group } from "../command.ts";
+import { registerCompareVerbs } from "./index-compare.ts";
 import { registerCorpusVerbs } from "./index-corpus.ts";
 import { registerFeatureVerbs } from "./index-feature.ts";
 import { registerBuildVerbs } from "./index-build.ts";
 import { registerExportVerb } from "./index-export.ts";
+import { registerQueryVerbs } from "./index-queries.ts";
 import { registerSearchVerbs } from "./index-search.ts";
 import { registerSqlVerb } from "./index-sql.ts";
 import { registerStorageVerbs } from "./index-storage.ts";
@@ -15,7 +17,9 @@ export function registerIndexCommands(program: Command): void {
   registerBuildVerbs(index);
   registerFeatureVerbs(index);
   registerSearchVerbs(index);
+  registerCompareVerbs(index);
   registerSqlVerb(index);
+  registerQueryVerbs(index);
   registerExportVerb(index);
   registerStorageVerbs(index);
 }
