@@ -25,7 +25,6 @@ import { explanationHandlers } from "./handlers/explanations.ts";
 import { featureHandlers } from "./handlers/features.ts";
 import { indexHandlers } from "./handlers/indexes.ts";
 import { ingestHandlers } from "./handlers/ingest.ts";
-import { notYetHandlers } from "./handlers/not-yet.ts";
 import { queryHandlers } from "./handlers/query.ts";
 import { savedQueryHandlers } from "./handlers/saved-queries.ts";
 import { testFeatureHandlers } from "./handlers/test-feature.ts";
@@ -177,7 +176,6 @@ async function assemble(config: FeatureIndexConfig, server: ClickHouseServer, cl
     ...exchangeHandlers(parts),
     ...storageHandlers(parts),
     ...trainingMetricsHandlers(parts),
-    ...notYetHandlers(),
   });
   return {
     services: [implement(FeatureIndexService, handlers), implement(OperationService, operationHandlers(engine))],

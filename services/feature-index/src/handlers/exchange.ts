@@ -3,6 +3,7 @@ import {
   ExportDelphiCacheRequestSchema,
   ExportNeuronpediaRequestSchema,
   ExportParquetRequestSchema,
+  ExportSaeDashboardRequestSchema,
   type FeatureIndexService,
   ImportDelphiCacheRequestSchema,
   ImportNeuronpediaRequestSchema,
@@ -16,7 +17,7 @@ import { requireReadyIndex } from "../exchange/ready-index.ts";
 import type { Parts } from "../parts.ts";
 import { requireRoom } from "../storage/usage.ts";
 
-type Names = "exportParquet" | "exportNeuronpedia" | "exportDelphiCache" | "importNeuronpedia" | "importSaeDashboard" | "importDelphiCache";
+type Names = "exportParquet" | "exportNeuronpedia" | "exportDelphiCache" | "exportSaeDashboard" | "importNeuronpedia" | "importSaeDashboard" | "importDelphiCache";
 
 /** What every request for an export says. */
 interface ExportRequest {
@@ -56,6 +57,7 @@ export function exchangeHandlers({ catalogue, engine, exports, peers, storage }:
     importDelphiCache: importer("import-delphi-cache", (uri, sae) => create(ImportDelphiCacheRequestSchema, { uri, sae })),
     exportParquet: exporter("export-parquet", "parquet", (index, uri) => create(ExportParquetRequestSchema, { index, uri })),
     exportNeuronpedia: exporter("export-neuronpedia", "neuronpedia", (index, uri) => create(ExportNeuronpediaRequestSchema, { index, uri })),
+    exportSaeDashboard: exporter("export-saedashboard", "saedashboard", (index, uri) => create(ExportSaeDashboardRequestSchema, { index, uri })),
     exportDelphiCache: exporter("export-delphi-cache", "delphi", (index, uri) => create(ExportDelphiCacheRequestSchema, { index, uri })),
   };
 }

@@ -4,16 +4,17 @@ import type { ClickHouse } from "@mistral-sae/clickhouse";
 import { ExportDelphiCacheRequestSchema, ExportedFilesSchema, type ExportDelphiCacheRequest } from "@mistral-sae/contracts/mistral_sae/feature_index/v1/feature_index";
 import { defineJob, type Job, type JobContext } from "@mistral-sae/jobs";
 import { failedPrecondition } from "@mistral-sae/rpc";
-import { atomicWriteFile, bytesOf, f32FromBf16, SafetensorsWriter } from "@mistral-sae/tensor";
+import { atomicWriteFile, bytesOf, SafetensorsWriter } from "@mistral-sae/tensor";
 import { BlockLayout } from "../../blocks/block-layout.ts";
-import { readPostings } from "../../building/posting-lists.ts";
 import type { IndexRecord } from "../../catalogue/records.ts";
 import { orUnavailable } from "../../clickhouse-away.ts";
 import { T } from "../../store/tables.ts";
+import { requireActivations } from "../dashboards.ts";
 import { takeFolder } from "../export-folder.ts";
 import type { ExportParts } from "../export-parquet.ts";
 import { requireReadyIndex } from "../ready-index.ts";
 import { modulePath } from "./module-path.ts";
+import { readActivations } from "./read-activations.ts";
 import { planSplits, splitBounds, type Split } from "./splits.ts";
 
 interface Written {
@@ -43,8 +44,9 @@ export function exportDelphiJob({ clickhouse, catalogue }: ExportParts): Job {
       orUnavailable(async () => {
         const index = requireReadyIndex(catalogue, name);
         modulePath(index.sae.hookName);
+        requireActivations(index, "where every feature fires");
         await takeFolder(uri, ctx.state);
-        const { most } = await clickhouse.row<{ most: number }>(`SELECT max(max_activation) AS most FROM ${T.postings} WHERE index_id = {indexId:UInt32}`, { indexId: index.indexId });
+        const { most } = await clickhouse.row<{ most: number }>(`SELECT max(if(notEmpty(acts_f32), arrayMax(acts_f32), max_activation)) AS most FROM ${T.postings} WHERE index_id = {indexId:UInt32}`, { indexId: index.indexId });
         if (most > MOST_F16) throw failedPrecondition("ACTIVATION_TOO_LARGE", `${name} holds an activation of ${most}, and Delphi's F16 ends at ${MOST_F16}; export it as Parquet`, { index: name });
         return await planSplits(clickhouse, index.indexId, index.sae.dSae);
       }),
@@ -73,11 +75,13 @@ async function writeSplit(clickhouse: ClickHouse, index: IndexRecord, { start, e
     signal.throwIfAborted();
     const locations: (Uint16Array | Uint32Array)[] = [];
     const activations: Float16Array[] = [];
-    await readPostings(clickhouse, { indexId: index.indexId, start: piece.start, end: piece.end, includeSpecial: true }, (feature, block, pos, acts) => {
+    await readActivations(clickhouse, { indexId: index.indexId, start: piece.start, end: piece.end }, (feature, block, pos, acts) => {
       const rows = wide ? new Uint32Array(pos.length * 3) : new Uint16Array(pos.length * 3);
       for (const [at, position] of pos.entries()) rows.set([layout.sequenceAt(block, position), layout.tokenAt(position), feature - start], at * 3);
       locations.push(rows);
-      activations.push(Float16Array.from(f32FromBf16(acts, new Float32Array(acts.length))));
+      const halves = Float16Array.from(acts);
+      if (halves.includes(0)) throw failedPrecondition("ACTIVATION_TOO_SMALL", `feature ${feature} has an activation of ${Math.min(...acts)}, which is 0 in Delphi's F16; export the index as Parquet`);
+      activations.push(halves);
     });
     for (const rows of locations) await writer.append("locations", bytesOf(rows));
     for (const values of activations) await writer.append("activations", bytesOf(values));

@@ -1,10 +1,12 @@
 import { createHash } from "node:crypto";
 import type { MessageInitShape } from "@bufbuild/protobuf";
-import { type ActivationExampleSchema, ActivationGroup, type FeatureSchema } from "@mistral-sae/contracts/mistral_sae/feature_index/v1/feature";
+import { type ActivationExampleSchema, ActivationGroup, type ExplanationSummarySchema, type FeatureSchema } from "@mistral-sae/contracts/mistral_sae/feature_index/v1/feature";
+import { firstOfLargest } from "../import/given-rows.ts";
 import type { SourceNames } from "./source-names.ts";
 
 type FeatureInit = MessageInitShape<typeof FeatureSchema>;
 type ExampleInit = MessageInitShape<typeof ActivationExampleSchema>;
+type ExplanationInit = Pick<MessageInitShape<typeof ExplanationSummarySchema>, "name" | "description" | "explanationType" | "explanationModel">;
 
 /** What all rows of a source have in common. */
 export interface RowFacts extends SourceNames {
@@ -19,6 +21,47 @@ export interface RowFacts extends SourceNames {
 const LOGITS = 10;
 /** Its strength of steering where none was tried. */
 const STEER_STRENGTH = 10;
+/** Its tables want somebody. */
+const AUTHOR = "mistral-sae";
+
+/** A row of Neuronpedia's Neuron table of which nothing but its place is known: every list empty. */
+export function emptyFeatureRow(facts: RowFacts, feature: number): Record<string, unknown> {
+  return {
+    modelId: facts.modelId,
+    layer: facts.sourceId,
+    index: String(feature),
+    sourceSetName: facts.setName,
+    creatorId: null,
+    createdAt: facts.createdAt,
+    maxActApprox: 0,
+    hasVector: false,
+    vector: [],
+    vectorLabel: null,
+    hookName: facts.hookName,
+    vectorDefaultSteerStrength: STEER_STRENGTH,
+    topkCosSimIndices: [],
+    topkCosSimValues: [],
+    neuron_alignment_indices: [],
+    neuron_alignment_values: [],
+    neuron_alignment_l1: [],
+    correlated_neurons_indices: [],
+    correlated_neurons_pearson: [],
+    correlated_neurons_l1: [],
+    correlated_features_indices: [],
+    correlated_features_pearson: [],
+    correlated_features_l1: [],
+    neg_str: [],
+    neg_values: [],
+    pos_str: [],
+    pos_values: [],
+    frac_nonzero: -1,
+    freq_hist_data_bar_heights: [],
+    freq_hist_data_bar_values: [],
+    logits_hist_data_bar_heights: [],
+    logits_hist_data_bar_values: [],
+    decoder_weights_dist: [],
+  };
+}
 
 /**
  * A row of Neuronpedia's Neuron table. Every key is on every row: its importer takes the columns from the first line.
@@ -29,29 +72,10 @@ export function featureRow(facts: RowFacts, feature: FeatureInit): Record<string
   const neg = (feature.negLogits ?? []).slice(0, LOGITS);
   const edges = feature.linearHist?.binEdges ?? [];
   return {
-    modelId: facts.modelId,
-    layer: facts.sourceId,
-    index: String(feature.featureIndex),
-    sourceSetName: facts.setName,
-    creatorId: null,
-    createdAt: facts.createdAt,
+    ...emptyFeatureRow(facts, feature.featureIndex ?? 0),
     maxActApprox: feature.maxActivation ?? 0,
-    hasVector: false,
-    vector: [],
-    vectorLabel: null,
-    hookName: facts.hookName,
-    vectorDefaultSteerStrength: STEER_STRENGTH,
     topkCosSimIndices: (feature.nearest ?? []).map(({ featureIndex }) => featureIndex),
     topkCosSimValues: (feature.nearest ?? []).map(({ value }) => value),
-    neuron_alignment_indices: [],
-    neuron_alignment_values: [],
-    neuron_alignment_l1: [],
-    correlated_neurons_indices: [],
-    correlated_neurons_pearson: [],
-    correlated_neurons_l1: [],
-    correlated_features_indices: [],
-    correlated_features_pearson: [],
-    correlated_features_l1: [],
     neg_str: neg.map(({ strToken = "" }) => printable(strToken)),
     neg_values: neg.map(({ logit }) => logit),
     pos_str: pos.map(({ strToken = "" }) => printable(strToken)),
@@ -60,19 +84,12 @@ export function featureRow(facts: RowFacts, feature: FeatureInit): Record<string
     // Bars stand at the middle of their bin.
     freq_hist_data_bar_heights: (feature.linearHist?.counts ?? []).map(Number),
     freq_hist_data_bar_values: edges.slice(1).map((edge, at) => (edge + (edges[at] ?? 0)) / 2),
-    logits_hist_data_bar_heights: [],
-    logits_hist_data_bar_values: [],
-    decoder_weights_dist: [],
   };
 }
 
-/** A row of its Activation table for example `ordinal` of a feature: values of all tokens, zeros included. */
-export function activationRow(facts: RowFacts, feature: number, ordinal: number, example: ExampleInit, corpus: string): Record<string, unknown> {
-  const tokens = (example.tokens?.strTokens ?? []).map(printable);
-  const values = Array.from({ length: tokens.length }, () => 0);
-  for (const [at, position] of (example.positions ?? []).entries()) values[position] = example.values?.[at] ?? 0;
-  const maxValue = Math.max(0, ...values);
-  const top = example.group === ActivationGroup.TOP;
+/** A row of its Activation table for example `ordinal` of a feature, of which tokens and values alone are known. */
+export function exampleRow(facts: RowFacts, feature: number, ordinal: number, tokens: readonly string[], values: readonly number[]): Record<string, unknown> {
+  const top = firstOfLargest(values);
   return {
     id: rowId(facts.seed, "activation", feature, ordinal),
     modelId: facts.modelId,
@@ -80,18 +97,17 @@ export function activationRow(facts: RowFacts, feature: number, ordinal: number,
     index: String(feature),
     tokens,
     values,
-    maxValue,
-    maxValueTokenIndex: values.indexOf(maxValue),
-    minValue: Math.min(...values, maxValue),
-    // The group of the largest carries SAEDashboard's marks in place of a bin.
-    binMin: top ? -1 : example.binMin,
-    binMax: top ? maxValue : example.binMax,
-    binContains: top ? -1 : example.binContains,
-    qualifyingTokenIndex: example.qualifyingTokenIndex,
+    maxValue: values[top] ?? 0,
+    maxValueTokenIndex: top,
+    minValue: Math.min(values[top] ?? 0, ...values),
+    binMin: null,
+    binMax: null,
+    binContains: null,
+    qualifyingTokenIndex: top,
     creatorId: null,
     createdAt: facts.createdAt,
-    dataSource: corpus,
-    dataIndex: String(example.docId),
+    dataSource: null,
+    dataIndex: null,
     dfaValues: [],
     dfaTargetIndex: null,
     dfaMaxValue: null,
@@ -102,22 +118,40 @@ export function activationRow(facts: RowFacts, feature: number, ordinal: number,
   };
 }
 
-/** Rows of its Explanation table. */
-export function explanationRows(facts: RowFacts, { featureIndex = 0, explanations = [] }: FeatureInit): Record<string, unknown>[] {
-  return explanations.map(({ name = "", description = "", explanationType = "", explanationModel = "" }) => ({
-    id: rowId(facts.seed, "explanation", featureIndex, name),
+/** The same of an example of ours: values of all tokens, zeros included. */
+export function activationRow(facts: RowFacts, feature: number, ordinal: number, example: ExampleInit, corpus: string): Record<string, unknown> {
+  const tokens = (example.tokens?.strTokens ?? []).map(printable);
+  const values = Array.from({ length: tokens.length }, () => 0);
+  for (const [at, position] of (example.positions ?? []).entries()) values[position] = example.values?.[at] ?? 0;
+  const top = example.group === ActivationGroup.TOP;
+  return {
+    ...exampleRow(facts, feature, ordinal, tokens, values),
+    // The group of the largest carries SAEDashboard's marks in place of a bin.
+    binMin: top ? -1 : example.binMin,
+    binMax: top ? (values[firstOfLargest(values)] ?? 0) : example.binMax,
+    binContains: top ? -1 : example.binContains,
+    qualifyingTokenIndex: example.qualifyingTokenIndex,
+    dataSource: corpus,
+    dataIndex: String(example.docId),
+  };
+}
+
+/** A row of its Explanation table. */
+export function explanationRow(facts: RowFacts, feature: number, { name = "", description = "", explanationType = "", explanationModel = "" }: ExplanationInit): Record<string, unknown> {
+  return {
+    id: rowId(facts.seed, "explanation", feature, name),
     modelId: facts.modelId,
     layer: facts.sourceId,
-    index: String(featureIndex),
+    index: String(feature),
     description: printable(description),
-    authorId: null,
+    authorId: AUTHOR,
     embedding: null,
     triggeredById: null,
     typeName: explanationType === "" ? null : explanationType,
     explanationModelName: explanationModel === "" ? null : explanationModel,
     notes: null,
     createdAt: facts.createdAt,
-  }));
+  };
 }
 
 /** 25 characters as a cuid has them, the same at every export of the same index. */
