@@ -64,7 +64,7 @@ describe("a cluster of two shards", () => {
     }
     const list = async ({ index }: TestService) => (await index.listFeatures({ parent: TOY.sae, filter: "explained = true OR n_firings > 3", orderBy: "max_activation desc", pageSize: 20 })).features;
     expect(await list(service)).toEqual(await list(alone));
-    const words = async ({ index }: TestService) => (await index.searchExplanations({ parent: TOY.sae, query: "word3 kind" })).results;
+    const words = async ({ index }: TestService) => (await index.searchExplanations({ parent: TOY.sae, query: "word3 kind" })).hits;
     expect(await words(service)).toEqual(await words(alone));
   });
 
