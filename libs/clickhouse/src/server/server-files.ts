@@ -78,7 +78,7 @@ function configXml({ folder, engine, port, threads, maxMemoryBytes }: ServerFile
     uncompressed_cache_size: 128 << 20,
     background_pool_size: Math.max(2, threads),
     background_schedule_pool_size: 4,
-    access_control_improvements: { select_from_system_db_requires_grant: true, select_from_information_schema_requires_grant: true },
+    access_control_improvements: { select_from_system_db_requires_grant: true, select_from_information_schema_requires_grant: true, settings_constraints_replace_previous: true },
     default_session_timeout: 60,
     keep_alive_timeout: 30,
   });
@@ -106,6 +106,8 @@ function usersXml({ engine, owner, analyst, analystLimits, threads, viewsDatabas
         output_format_arrow_compression_method: "none",
         output_format_json_quote_denormals: 1,
         log_queries: 0,
+        // Clients in Go, Grafana's among them, send one with every query: it may be shorter.
+        constraints: { max_execution_time: { changeable_in_readonly: "", min: 1, max: analystLimits.maxExecutionSeconds } },
       },
       // The library's own session logs in as "default" without a password and stays; nobody else gets a second one.
       ...(engine === "library" ? { session: { max_sessions_for_user: 1, constraints: { max_sessions_for_user: { readonly: "" } } } } : {}),

@@ -105,6 +105,12 @@ describe("the restricted user", () => {
     await test.analyst.rows(restrictedSql(sql));
   });
 
+  it("may ask for less time than it has, as clients in Go do, and for no more", async () => {
+    const ask = async (seconds: number) => await test.analyst.rows("SELECT 1 AS one", {}, { settings: { max_execution_time: seconds } });
+    expect(await ask(1)).toEqual([{ one: 1 }]);
+    for (const seconds of [0, 3]) await expect(ask(seconds)).rejects.toThrow(/max_execution_time/);
+  });
+
   it("says which limit a statement passes", () => {
     expect(() => restrictedSql(`SELECT '${"x".repeat(restrictedSqlLimits.characters)}'`)).toThrow(/has 26\d+ characters, wanted at most 262144/);
     expect(() => restrictedSql(`SELECT ${"[".repeat(65)}${"]".repeat(65)}`)).toThrow("brackets are nested deeper than 64");
