@@ -34,6 +34,8 @@ export interface IndexedTotals {
 // About 24 MB of posting lists: a range's firings cross to a worker and its rows come back as one insert.
 const RANGE_FIRINGS = 4 << 20;
 const RANGE_FEATURES = 4_096;
+// An insert of co-activations.
+const COACTIVE_FEATURES = 8_192;
 
 /**
  * Makes statistics, examples, token counts and weights of an index whose postings are all there, and merges its
@@ -124,10 +126,20 @@ async function untilAborted<R>(signal: AbortSignal, pool: WorkerPool, work: Prom
   }
 }
 
-async function buildCoactivations({ url, owner: login }: BuildParts, { indexId, sae }: IndexRecord, { signal, progress }: Pick<JobContext, "signal" | "progress">): Promise<void> {
-  progress({ stage: "co-activations", doneUnits: 0, totalUnits: sae.dSae, unit: "features" });
-  await using pool = new WorkerPool(new URL("./coactivation-worker.ts", import.meta.url), 1, { url, login } satisfies CoactivationWorkerData);
-  await untilAborted(signal, pool, pool.run({ indexId, dSae: sae.dSae } satisfies CoactivationTask));
+async function buildCoactivations({ url, owner: login, threads }: BuildParts, { indexId, sae }: IndexRecord, { signal, progress }: Pick<JobContext, "signal" | "progress">): Promise<void> {
+  const { dSae } = sae;
+  let done = 0;
+  const report = () => progress({ stage: "co-activations", doneUnits: done, totalUnits: dSae, unit: "features" });
+  report();
+  const starts = Array.from({ length: Math.ceil(dSae / COACTIVE_FEATURES) }, (_, i) => i * COACTIVE_FEATURES);
+  await using pool = new WorkerPool(new URL("./coactivation-worker.ts", import.meta.url), Math.min(threads, starts.length), { url, login } satisfies CoactivationWorkerData);
+  const count = async (start: number) => {
+    const end = Math.min(start + COACTIVE_FEATURES, dSae);
+    await pool.run({ indexId, dSae, start, end } satisfies CoactivationTask);
+    done += end - start;
+    report();
+  };
+  await untilAborted(signal, pool, Promise.all(starts.map(count)));
 }
 
 /** Runs of features with about equally many firings, the same ones whenever they are asked for. */

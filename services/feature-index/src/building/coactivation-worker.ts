@@ -5,7 +5,7 @@ import { Growing } from "../blocks/growing.ts";
 import { RowReader } from "../store/row-reader.ts";
 import { T } from "../store/tables.ts";
 import { serveTasks } from "../workers/worker-side.ts";
-import { CoactivationCounter } from "./coactivation.ts";
+import { CoactivationCounter, type Coactivations } from "./coactivation.ts";
 
 /** What a co-activation worker is started with. */
 export interface CoactivationWorkerData {
@@ -13,18 +13,40 @@ export interface CoactivationWorkerData {
   readonly login: Login;
 }
 
-/** All features of an index; there is no result. */
+/** A run of features, one insert; there is no result. */
 export interface CoactivationTask {
   readonly indexId: number;
   readonly dSae: number;
+  readonly start: number;
+  readonly end: number;
 }
-
-const FEATURES_AN_INSERT = 8_192;
 
 const { url, login } = workerData as CoactivationWorkerData;
 const clickhouse = new ClickHouse({ url, login, maxConnections: 2 });
 
-serveTasks(parentPort, async ({ indexId, dSae }: CoactivationTask) => {
+let counter: CoactivationCounter | undefined;
+
+serveTasks(parentPort, async ({ indexId, dSae, start, end: stop }: CoactivationTask) => {
+  counter ??= await readCodes(indexId, dSae);
+  const { nTokens } = counter;
+  const rows: Coactivations[] = [];
+  for (let feature = start; feature < stop; feature++) rows.push(counter.of(feature));
+  let end = 0;
+  const rowEnds = Uint32Array.from(rows, ({ others }) => (end += others.length));
+  const columns = [
+    constantColumn("index_id", "UInt32", indexId, rows.length),
+    fixedColumn("feature_index", "UInt32", Uint32Array.from(rows, (_, i) => start + i)),
+    constantColumn("n_tokens_sampled", "UInt32", nTokens, rows.length),
+    fixedColumn("n_sampled", "UInt32", Uint32Array.from(rows, (row) => row.n)),
+    arrayColumn("coactive", "UInt32", rowEnds, Uint32Array.from(rows.flatMap(({ others }) => others))),
+    arrayColumn("coactive_n", "UInt32", rowEnds, Uint32Array.from(rows.flatMap(({ othersN }) => othersN))),
+    arrayColumn("coactive_together", "UInt32", rowEnds, Uint32Array.from(rows.flatMap(({ together }) => together))),
+  ];
+  await clickhouse.insertColumns(T.stagedCoactivations, columns, { deduplicationToken: `${indexId}/${start}` });
+  return { result: undefined };
+});
+
+async function readCodes(indexId: number, dSae: number): Promise<CoactivationCounter> {
   const ends = new Growing((n) => new Uint32Array(n));
   const features = new Growing((n) => new Uint32Array(n));
   const reader = new RowReader((row) => {
@@ -34,22 +56,5 @@ serveTasks(parentPort, async ({ indexId, dSae }: CoactivationTask) => {
   const sql = `SELECT features FROM ${T.sampledCodes} WHERE index_id = {indexId:UInt32} ORDER BY sequence_id, token_index`;
   for await (const chunk of clickhouse.bytes(sql, "RowBinary", { indexId })) reader.push(chunk);
   reader.end();
-  const counter = new CoactivationCounter({ ends: ends.view(), features: features.view() }, dSae);
-  for (let start = 0; start < dSae; start += FEATURES_AN_INSERT) {
-    const n = Math.min(FEATURES_AN_INSERT, dSae - start);
-    const rows = Array.from({ length: n }, (_, i) => counter.of(start + i));
-    let end = 0;
-    const rowEnds = Uint32Array.from(rows, ({ others }) => (end += others.length));
-    const columns = [
-      constantColumn("index_id", "UInt32", indexId, n),
-      fixedColumn("feature_index", "UInt32", Uint32Array.from({ length: n }, (_, i) => start + i)),
-      constantColumn("n_tokens_sampled", "UInt32", counter.nTokens, n),
-      fixedColumn("n_sampled", "UInt32", Uint32Array.from(rows, (row) => row.n)),
-      arrayColumn("coactive", "UInt32", rowEnds, Uint32Array.from(rows.flatMap(({ others }) => others))),
-      arrayColumn("coactive_n", "UInt32", rowEnds, Uint32Array.from(rows.flatMap(({ othersN }) => othersN))),
-      arrayColumn("coactive_together", "UInt32", rowEnds, Uint32Array.from(rows.flatMap(({ together }) => together))),
-    ];
-    await clickhouse.insertColumns(T.stagedCoactivations, columns, { deduplicationToken: `${indexId}/${start}` });
-  }
-  return { result: undefined };
-});
+  return new CoactivationCounter({ ends: ends.view(), features: features.view() }, dSae);
+}

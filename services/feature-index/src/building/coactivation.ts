@@ -36,18 +36,62 @@ export type Measure = keyof typeof MEASURES;
 
 export const coactivationLimits = { aMeasure: 10, leastTogether: 2 } as const;
 
+/** The largest by one measure; of equals those of lower index. */
+class Best {
+  readonly #values = new Float64Array(coactivationLimits.aMeasure);
+  readonly #others = new Uint32Array(coactivationLimits.aMeasure);
+  #length = 0;
+  /** What one more must reach. */
+  #bar = -Infinity;
+
+  offer(other: number, value: number): void {
+    if (value < this.#bar) return;
+    const values = this.#values;
+    const others = this.#others;
+    let at = values.length - 1;
+    if (this.#length < values.length) at = this.#length++;
+    else if (value === this.#bar && other > (others[at] as number)) return;
+    for (; at > 0; at--) {
+      const before = values[at - 1] as number;
+      if (before > value || (before === value && (others[at - 1] as number) < other)) break;
+      values[at] = before;
+      others[at] = others[at - 1] as number;
+    }
+    values[at] = value;
+    others[at] = other;
+    if (this.#length === values.length) this.#bar = values[values.length - 1] as number;
+  }
+
+  /** What was kept; ready for the next feature afterwards. */
+  take(): Uint32Array {
+    const kept = this.#others.subarray(0, this.#length);
+    this.#length = 0;
+    this.#bar = -Infinity;
+    return kept;
+  }
+}
+
 /** Finds what fires together with each feature, exactly over the sampled tokens. */
 export class CoactivationCounter {
   readonly #codes: SampledCodes;
   /** Tokens of each feature, feature after feature. */
   readonly #tokens: Uint32Array;
   readonly #ends: Uint32Array;
+  readonly #counts: Uint32Array;
+  /** sqrt(n (total - n)) of each feature. */
+  readonly #spreads: Float64Array;
   readonly #together: Uint32Array;
+  readonly #seen: Uint32Array;
+  readonly #jaccard = new Best();
+  readonly #phi = new Best();
+  readonly #pmi = new Best();
 
   constructor(codes: SampledCodes, dSae: number) {
     this.#codes = codes;
     const ends = new Uint32Array(dSae + 1);
     for (const feature of codes.features) ends[feature + 1]! += 1;
+    this.#counts = ends.slice(1);
+    this.#spreads = Float64Array.from(this.#counts, (n) => Math.sqrt(n * (codes.ends.length - n)));
     for (let feature = 0; feature < dSae; feature++) ends[feature + 1]! += ends[feature] as number;
     this.#tokens = new Uint32Array(codes.features.length);
     let pair = 0;
@@ -57,6 +101,7 @@ export class CoactivationCounter {
     }
     this.#ends = ends;
     this.#together = new Uint32Array(dSae);
+    this.#seen = new Uint32Array(dSae);
   }
 
   /** Sampled tokens. */
@@ -66,35 +111,48 @@ export class CoactivationCounter {
 
   /** The strongest by each measure, all together, by index. */
   of(feature: number): Coactivations {
-    const start = feature === 0 ? 0 : (this.#ends[feature - 1] as number);
     const end = this.#ends[feature] as number;
-    const together = this.#together;
-    const seen: number[] = [];
-    for (let i = start; i < end; i++) {
-      const token = this.#tokens[i] as number;
-      const from = token === 0 ? 0 : (this.#codes.ends[token - 1] as number);
-      for (let pair = from; pair < (this.#codes.ends[token] as number); pair++) {
-        const other = this.#codes.features[pair] as number;
-        if (other === feature) continue;
-        if (together[other] === 0) seen.push(other);
-        together[other]! += 1;
-      }
-    }
-    const n = end - start;
-    const candidates = seen.map((other) => ({ other, counts: { total: this.nTokens, a: n, b: this.#count(other), both: together[other] as number } }));
-    for (const other of seen) together[other] = 0;
-    const enough = candidates.filter(({ counts }) => counts.both >= coactivationLimits.leastTogether);
-    const kept = new Map<number, PairCounts>();
-    for (const measure of Object.values(MEASURES)) {
-      const scored = enough.map(({ other, counts }) => ({ other, counts, value: measure(counts) }));
-      scored.sort((x, y) => y.value - x.value || x.other - y.other);
-      for (const { other, counts } of scored.slice(0, coactivationLimits.aMeasure)) kept.set(other, counts);
-    }
-    const rows = [...kept].sort(([x], [y]) => x - y);
-    return { n, others: rows.map(([other]) => other), othersN: rows.map(([, { b }]) => b), together: rows.map(([, { both }]) => both) };
+    const n = this.#counts[feature] as number;
+    const seen = this.#count(feature, end - n, end);
+    this.#rank(n, seen);
+    const kept = new Set([this.#jaccard, this.#phi, this.#pmi].flatMap((best) => [...best.take()]));
+    const others = [...kept].sort((x, y) => x - y);
+    const found = { n, others, othersN: others.map((other) => this.#counts[other] as number), together: others.map((other) => this.#together[other] as number) };
+    for (const other of seen) this.#together[other] = 0;
+    return found;
   }
 
-  #count(feature: number): number {
-    return (this.#ends[feature] as number) - (feature === 0 ? 0 : (this.#ends[feature - 1] as number));
+  /** Counts on how many of the feature's tokens each other one fires; returns those that do. */
+  #count(feature: number, start: number, end: number): Uint32Array {
+    const { ends, features } = this.#codes;
+    const together = this.#together;
+    const seen = this.#seen;
+    let nSeen = 0;
+    for (let i = start; i < end; i++) {
+      const token = this.#tokens[i] as number;
+      const to = ends[token] as number;
+      for (let pair = token === 0 ? 0 : (ends[token - 1] as number); pair < to; pair++) {
+        const other = features[pair] as number;
+        if (together[other]!++ === 0) seen[nSeen++] = other;
+      }
+    }
+    together[feature] = 0;
+    return seen.subarray(0, nSeen);
+  }
+
+  /** Offers those that fire together often enough to each measure, by what grows with it as long as the feature is the same. */
+  #rank(n: number, seen: Uint32Array): void {
+    const together = this.#together;
+    const total = this.nTokens;
+    for (let i = 0; i < seen.length; i++) {
+      const other = seen[i] as number;
+      const both = together[other] as number;
+      if (both < coactivationLimits.leastTogether) continue;
+      const b = this.#counts[other] as number;
+      const spread = this.#spreads[other] as number;
+      this.#jaccard.offer(other, both / (n + b - both));
+      this.#phi.offer(other, spread === 0 || n === total ? 0 : (total * both - n * b) / spread);
+      this.#pmi.offer(other, both / b);
+    }
   }
 }
