@@ -1,11 +1,13 @@
 import type { PromptInput } from "@mistral-sae/contracts/mistral_sae/common/v1/tokens";
 import type { FeatureIndexService } from "@mistral-sae/contracts/mistral_sae/feature_index/v1/feature_index";
 import { Code, type Handlers, invalidArgument, RpcError } from "@mistral-sae/rpc";
+import { unpackSparse } from "@mistral-sae/tensor";
 import type { IndexRecord } from "../catalogue/records.ts";
 import type { Parts } from "../parts.ts";
 import { readExplanations } from "../serving/explanations.ts";
-import { aggregate, type AggregateName, countedPositions, encodeTokens, readText, type TextFeature, tokenizePrompt } from "../serving/read-text.ts";
+import { countedPositions, encodeTokens, readText, tokenizePrompt } from "../serving/read-text.ts";
 import { resolveIndex } from "../serving/resolve-index.ts";
+import { aggregate, type AggregateName, firingsOf, strongest, subtract } from "../serving/text-values.ts";
 import { aggregateName } from "./search.ts";
 
 const DEFAULT_RESULTS = 20;
@@ -27,7 +29,7 @@ export function textHandlers(parts: Parts): Pick<Handlers<typeof FeatureIndexSer
       throw error;
     }
   };
-  const descriptions = async (sae: string, features: readonly number[], signal: AbortSignal): Promise<(feature: number) => string> => {
+  const descriptions = async (sae: string, features: readonly number[]): Promise<(feature: number) => string> => {
     const saeId = catalogue.newestSae(sae)?.saeId;
     const found = saeId === undefined ? new Map() : await readExplanations(clickhouse, saeId, features);
     return (feature) => found.get(feature)?.[0]?.description ?? "";
@@ -38,7 +40,8 @@ export function textHandlers(parts: Parts): Pick<Handlers<typeof FeatureIndexSer
     const sums = new Map<number, number>();
     for (const [i, prompt] of prompts.entries()) {
       const { tokens, code } = await readText(peers, `${field}[${i}]`, prompt, sae, 0, signal);
-      for (const { feature, value } of aggregate(code, countedPositions(tokens, true, []), how).values()) sums.set(feature, (sums.get(feature) ?? 0) + value / prompts.length);
+      const { features, values } = aggregate(unpackSparse(code), countedPositions(tokens, true, []), how);
+      for (const [at, feature] of features.entries()) sums.set(feature, (sums.get(feature) ?? 0) + (values[at] as number) / prompts.length);
     }
     return sums;
   };
@@ -58,20 +61,21 @@ export function textHandlers(parts: Parts): Pick<Handlers<typeof FeatureIndexSer
       const other = contrast === undefined ? undefined : await tokenizePrompt(peers, "contrast", contrast, first, signal);
       const matches = await Promise.all(
         saes.map(async (sae) => {
-          const found = aggregate(await encodeTokens(peers, tokens, sae, 0, signal), positions, how);
-          if (other !== undefined) subtract(found, aggregate(await encodeTokens(peers, other, sae, 0, signal), countedPositions(other, ignoreSpecial, []), how));
+          const rows = unpackSparse(await encodeTokens(peers, tokens, sae, 0, signal));
+          const found = aggregate(rows, positions, how);
+          if (other !== undefined) subtract(found, aggregate(unpackSparse(await encodeTokens(peers, other, sae, 0, signal)), countedPositions(other, ignoreSpecial, []), how), rows.dSae);
           const index = indexOf(sae);
           const density = index === undefined ? undefined : await densities.of(index);
           // Before the best are taken, so that there are as many as were asked for.
-          const kept = [...found.values()].filter(({ feature, value }) => value > 0 && !(densityThreshold !== undefined && (density?.[feature] ?? 0) > densityThreshold));
-          const best = kept.sort(byValue).slice(0, numResults);
-          const described = await descriptions(sae, best.map(({ feature }) => feature), signal);
-          return best.map((match) => ({
+          const places = strongest(found, numResults, (feature) => densityThreshold === undefined || (density?.[feature] ?? 0) <= densityThreshold);
+          const best = places.map((place) => ({ feature: found.features[place] as number, value: found.values[place] as number }));
+          const firings = firingsOf(rows, positions, best.map(({ feature }) => feature));
+          const described = await descriptions(sae, best.map(({ feature }) => feature));
+          return best.map((match, i) => ({
             name: `${sae}/features/${match.feature}`,
             featureIndex: match.feature,
             value: match.value,
-            positions: [...match.positions],
-            values: [...match.values],
+            ...firings[i],
             description: described(match.feature),
             ...(density === undefined ? {} : { fracNonzero: density[match.feature] as number }),
           }));
@@ -87,7 +91,7 @@ export function textHandlers(parts: Parts): Pick<Handlers<typeof FeatureIndexSer
       const both = [...new Set([...a.keys(), ...b.keys()])].map((feature) => ({ featureIndex: feature, valueA: a.get(feature) ?? 0, valueB: b.get(feature) ?? 0 }));
       const difference = ({ valueA, valueB }: (typeof both)[number]) => Math.abs(valueA - valueB);
       const contrasts = both.sort((x, y) => difference(y) - difference(x) || x.featureIndex - y.featureIndex).slice(0, limitOf(numResults));
-      const described = await descriptions(sae, contrasts.map(({ featureIndex }) => featureIndex), signal);
+      const described = await descriptions(sae, contrasts.map(({ featureIndex }) => featureIndex));
       return { contrasts: contrasts.map((contrast) => ({ ...contrast, description: described(contrast.featureIndex) })) };
     },
   };
@@ -100,12 +104,4 @@ function limitOf(numResults: number): number {
 
 function modelOf(sae: string): string {
   return sae.split("/saes/")[0] ?? "";
-}
-
-function byValue(a: TextFeature, b: TextFeature): number {
-  return b.value - a.value || a.feature - b.feature;
-}
-
-function subtract(from: Map<number, TextFeature>, other: ReadonlyMap<number, TextFeature>): void {
-  for (const [feature, match] of from) from.set(feature, { ...match, value: match.value - (other.get(feature)?.value ?? 0) });
 }

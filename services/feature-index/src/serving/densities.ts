@@ -1,5 +1,6 @@
 import type { ClickHouse } from "@mistral-sae/clickhouse";
 import type { IndexRecord } from "../catalogue/records.ts";
+import { RowReader } from "../store/row-reader.ts";
 import { T } from "../store/tables.ts";
 import { countedTokens } from "./resolve-index.ts";
 
@@ -29,11 +30,13 @@ export class Densities {
   async #load(index: IndexRecord): Promise<Float64Array> {
     const densities = new Float64Array(index.sae.dSae);
     const counted = Math.max(1, countedTokens(index));
-    const rows = await this.#clickhouse.rows<{ f: number; share: number }>(
-      `SELECT feature_index AS f, if(imported = 1, ifNull(given_frac_nonzero, 0), n_firings / {counted:Float64}) AS share FROM ${T.features} WHERE index_id = {indexId:UInt32} AND share > 0`,
-      { indexId: index.indexId, counted },
-    );
-    for (const { f, share } of rows) densities[f] = share;
+    const reader = new RowReader((row) => {
+      const feature = row.u32();
+      densities[feature] = row.f64();
+    });
+    const sql = `SELECT feature_index, if(imported = 1, ifNull(given_frac_nonzero, 0), n_firings / {counted:Float64}) AS share FROM ${T.features} WHERE index_id = {indexId:UInt32} AND share > 0`;
+    for await (const chunk of this.#clickhouse.bytes(sql, "RowBinary", { indexId: index.indexId, counted })) reader.push(chunk);
+    reader.end();
     return densities;
   }
 }
