@@ -8,7 +8,7 @@ import { writeKubernetesSchemas } from "../src/kubernetes-schemas.ts";
 
 const root = join(import.meta.dirname, "..", "..", "..");
 const services = ["inference", "training", "feature-index", "explanation", "steering", "gateway"];
-const overlays = ["cpu-dev", "gpu"];
+const overlays = ["cpu-dev", "gpu", "gpu-cluster"];
 const KUBERNETES = "k8s.io/kubernetes@v1.37.2";
 
 const runs = (command: string, args: readonly string[]): boolean => spawnSync(command, args, { stdio: "ignore" }).status === 0;
@@ -30,7 +30,11 @@ interface Container {
 interface Manifest {
   readonly kind: string;
   readonly metadata: { readonly name: string; readonly namespace?: string };
+  readonly data?: Readonly<Record<string, string>>;
   readonly spec?: {
+    readonly replicas?: number;
+    readonly serviceName?: string;
+    readonly ordinals?: { readonly start: number };
     readonly template?: {
       readonly spec: {
         readonly containers: readonly Container[];
@@ -64,7 +68,8 @@ describe.skipIf(!kubectl).each(overlays)("the %s overlay", (overlay) => {
 
   it("runs every service and ClickHouse in the project's namespace", () => {
     const found = workloads().map(({ metadata }) => metadata);
-    expect(found.map(({ name }) => name).toSorted()).toEqual([...services, "clickhouse"].toSorted());
+    const cluster = overlay === "gpu-cluster" ? ["clickhouse-shard-2", "clickhouse-keeper"] : [];
+    expect(found.map(({ name }) => name).toSorted()).toEqual([...services, "clickhouse", ...cluster].toSorted());
     expect(new Set(found.map(({ namespace }) => namespace))).toEqual(new Set(["mistral-sae"]));
   });
 
@@ -98,6 +103,20 @@ it.skipIf(!kubectl).each(["inference", "training"])("runs %s there on CUDA, with
   const [container] = render("gpu").find(({ kind, metadata }) => kind === "StatefulSet" && metadata.name === service)?.spec?.template?.spec.containers ?? [];
   expect(container?.image).toBe(`mistral-sae/${service}-cuda:0.1.0`);
   expect(container?.env).toContainEqual({ name: `MISTRAL_SAE_${service.toUpperCase()}_PROVIDER`, value: "cuda" });
+});
+
+it.skipIf(!kubectl)("makes a cluster of the servers that its configuration names, which the feature index is told", () => {
+  const manifests = render("gpu-cluster");
+  const sets = manifests.filter(({ kind, metadata }) => kind === "StatefulSet" && metadata.name.startsWith("clickhouse"));
+  const pods = sets.flatMap(({ metadata, spec }) => Array.from({ length: spec?.replicas ?? 1 }, (_, i) => `${metadata.name}-${(spec?.ordinals?.start ?? 0) + i}.${spec?.serviceName}`));
+  const config = manifests.filter(({ kind }) => kind === "ConfigMap").flatMap(({ data }) => Object.values(data ?? {})).join("\n");
+  const named = [...config.matchAll(/<host(?:name)?>([^<]+)<\/host(?:name)?>/g)].map(([, host]) => host);
+  expect([...new Set(named)].toSorted()).toEqual(pods.toSorted());
+  expect(pods).toHaveLength(2 * 2 + 3);
+  const [index] = manifests.find(({ kind, metadata }) => kind === "StatefulSet" && metadata.name === "feature-index")?.spec?.template?.spec.containers ?? [];
+  const cluster = index?.env?.find(({ name }) => name === "MISTRAL_SAE_FEATURE_INDEX_CLICKHOUSE_CLUSTER")?.value;
+  expect(config).toContain(`<remote_servers replace="1">\n    <${cluster}>`);
+  expect(config).toContain("<distributed_product_mode>global</distributed_product_mode>");
 });
 
 describe.skipIf(!kubectl || !kubeconform)("against the schemas of a Kubernetes release", () => {

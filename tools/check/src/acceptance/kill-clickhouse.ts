@@ -31,7 +31,7 @@ const inference = await startWithNoiseSae(folder);
 interface Outcome {
   readonly checksums: Readonly<Record<string, string>>;
   readonly nActivations: bigint;
-  readonly nFeaturesAlive: number;
+  readonly nFeaturesAlive: bigint;
 }
 
 /** A feature-index service over its own folder, and what its clients saw. */
