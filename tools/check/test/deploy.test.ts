@@ -110,7 +110,7 @@ it.skipIf(!kubectl)("makes a cluster of the servers that its configuration names
   const sets = manifests.filter(({ kind, metadata }) => kind === "StatefulSet" && metadata.name.startsWith("clickhouse"));
   const pods = sets.flatMap(({ metadata, spec }) => Array.from({ length: spec?.replicas ?? 1 }, (_, i) => `${metadata.name}-${(spec?.ordinals?.start ?? 0) + i}.${spec?.serviceName}`));
   const config = manifests.filter(({ kind }) => kind === "ConfigMap").flatMap(({ data }) => Object.values(data ?? {})).join("\n");
-  const named = [...config.matchAll(/<host(?:name)?>([^<]+)<\/host(?:name)?>/g)].map(([, host]) => host);
+  const named = [...config.matchAll(/<host(?:name)?>([^<]+)<\/host(?:name)?>/g)].map(([, host = ""]) => host);
   expect([...new Set(named)].toSorted()).toEqual(pods.toSorted());
   expect(pods).toHaveLength(2 * 2 + 3);
   const [index] = manifests.find(({ kind, metadata }) => kind === "StatefulSet" && metadata.name === "feature-index")?.spec?.template?.spec.containers ?? [];
