@@ -82,7 +82,8 @@ export function registerBuildVerbs(index: Command): void {
     );
 }
 
-function describeIndex(index: FeatureIndex): string {
+/** An index as lines of text. */
+export function describeIndex(index: FeatureIndex): string {
   return formatFields([
     ["index", index.name],
     ["state", enumWord(IndexStateSchema, index.state)],

@@ -11,6 +11,7 @@ import { resourceName } from "../resources.ts";
 const exporters = {
   parquet: "exportParquet",
   neuronpedia: "exportNeuronpedia",
+  saedashboard: "exportSaeDashboard",
   delphi: "exportDelphiCache",
 } as const;
 
@@ -23,7 +24,7 @@ interface ExportOptions {
 export function registerExportVerb(index: Command): void {
   index
     .command("export")
-    .description("Write an index as files for other programs: Parquet (one file for each view of `index sql`, and one for each eight million activations), Neuronpedia's batches, or Delphi's latent cache.")
+    .description("Write an index as files for other programs: Parquet (one file for each view of `index sql`, and one for each eight million activations), Neuronpedia's batches, SAEDashboard's batch json, or Delphi's latent cache.")
     .argument("<index>", "indexes/{index} or its id")
     .addOption(new Option("--format <format>", "format of the files").choices(Object.keys(exporters)).default("parquet"))
     .option("--out <folder>", "empty folder on the machine of the feature index; one below its data folder otherwise")

@@ -5,6 +5,7 @@ import { registerCorpusVerbs } from "./index-corpus.ts";
 import { registerFeatureVerbs } from "./index-feature.ts";
 import { registerBuildVerbs } from "./index-build.ts";
 import { registerExportVerb } from "./index-export.ts";
+import { registerImportVerb } from "./index-import.ts";
 import { registerQueryVerbs } from "./index-queries.ts";
 import { registerSearchVerbs } from "./index-search.ts";
 import { registerSqlVerb } from "./index-sql.ts";
@@ -21,5 +22,6 @@ export function registerIndexCommands(program: Command): void {
   registerSqlVerb(index);
   registerQueryVerbs(index);
   registerExportVerb(index);
+  registerImportVerb(index);
   registerStorageVerbs(index);
 }
