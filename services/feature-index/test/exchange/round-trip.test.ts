@@ -25,6 +25,8 @@ beforeAll(async () => {
 });
 afterAll(() => toy.close());
 
+const byName = ([a]: readonly [string, unknown], [b]: readonly [string, unknown]) => a.localeCompare(b);
+
 /** Every line of a folder's files by kind of file, ordered by what is in it. */
 function linesOf(folder: string): Readonly<Record<string, readonly string[]>> {
   const lines: Record<string, string[]> = {};
@@ -32,9 +34,9 @@ function linesOf(folder: string): Readonly<Record<string, readonly string[]>> {
     if (!/\.jsonl(\.gz)?$/.test(name)) continue;
     const bytes = readFileSync(join(folder, name));
     const rows = (name.endsWith(".gz") ? gunzipSync(bytes) : bytes).toString("utf8").trimEnd().split("\n").map((line) => JSON.parse(line) as Row);
-    (lines[name.replace(/batch-\d+/, "batch")] ??= []).push(...rows.map((row) => JSON.stringify(Object.fromEntries(Object.entries(row).sort()))));
+    (lines[name.replace(/batch-\d+/, "batch")] ??= []).push(...rows.map((row) => JSON.stringify(Object.fromEntries(Object.entries(row).sort(byName)))));
   }
-  return Object.fromEntries(Object.entries(lines).sort().map(([name, rows]) => [name, rows.sort()]));
+  return Object.fromEntries(Object.entries(lines).sort(byName).map(([name, rows]) => [name, rows.sort()]));
 }
 
 /** The batches of SAEDashboard as one, features by number. */

@@ -57,9 +57,9 @@ export async function readCache(uri: string, module: string, dSae: number): Prom
   const context = config["cache_ctx_len"] ?? config["ctx_len"];
   if (context !== undefined && context !== contextSize) throw new InputError(`${folder}: configuration and tokens differ`, { file: join(folder, "config.json"), field: "cache_ctx_len", got: context, wanted: `${contextSize}, as the tokens have` });
   const splitsWanted = config["n_splits"];
-  if (splitsWanted !== undefined && splitsWanted !== files.length) throw new InputError(`${folder} has ${files.length} files`, { file: join(folder, "config.json"), field: "n_splits", got: `${String(splitsWanted)} in the configuration`, wanted: `${files.length} files` });
+  if (splitsWanted !== undefined && splitsWanted !== files.length) throw new InputError(`${folder} has ${files.length} files`, { file: join(folder, "config.json"), field: "n_splits", got: `${JSON.stringify(splitsWanted)} in the configuration`, wanted: `${files.length} files` });
   const padding = config["padding_token_id"];
-  return { folder, files, nSequences, contextSize, dataset: String(config["dataset_repo"] ?? ""), paddingToken: typeof padding === "number" ? padding : undefined };
+  return { folder, files, nSequences, contextSize, dataset: typeof config["dataset_repo"] === "string" ? config["dataset_repo"] : "", paddingToken: typeof padding === "number" ? padding : undefined };
 }
 
 async function activationsOf(file: SafetensorsFile): Promise<number> {

@@ -85,7 +85,8 @@ async function headerOf({ clickhouse }: DashboardExportParts, index: IndexRecord
   const given = metadata.find(({ file }) => file === "batch");
   if (given !== undefined) return given.row;
   const { modelId, setName, layer } = factsOf(index);
-  const [, owner = modelId, source = ""] = /^(.+)\/(.+)$/.exec(String(metadata.find(({ file }) => file === "source")?.row["owner"] ?? "")) ?? [];
+  const from = metadata.find(({ file }) => file === "source")?.row["owner"];
+  const [, owner = modelId, source = ""] = /^(.+)\/(.+)$/.exec(typeof from === "string" ? from : "") ?? [];
   const [, itsLayer, itsSet, suffix] = /^(\d+)-(.+?)(?:__(.+))?$/.exec(source) ?? [];
   return { model_id: owner, layer: Number(itsLayer ?? layer), sae_set: itsSet ?? setName, sae_id_suffix: suffix ?? null };
 }
