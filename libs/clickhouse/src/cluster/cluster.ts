@@ -13,6 +13,8 @@ export const CLUSTER_SETTINGS: ClickHouseSettings = {
   parallel_distributed_insert_select: "0",
   prefer_localhost_replica: 0,
   load_balancing: "in_order",
+  // What is dropped or changed is so on every replica before the next statement.
+  alter_sync: "2",
 };
 
 const NAME = /^[A-Za-z_][\w.-]*$/;
