@@ -1,6 +1,7 @@
 import { availableParallelism } from "node:os";
 import { type AnalystLimits, analystDefaults, type Login } from "@mistral-sae/clickhouse";
 import { InputError } from "@mistral-sae/tensor";
+import { type EmbeddingsConfig, readEmbeddingsConfig } from "./vectors/embeddings-config.ts";
 
 /** Settings of the feature-index service. */
 export interface FeatureIndexConfig {
@@ -34,6 +35,10 @@ export interface FeatureIndexConfig {
   readonly maxQueries: number;
   /** What one of them may cost on an embedded ClickHouse; another server says it in its profile of the analyst. */
   readonly queryLimits: AnalystLimits;
+  /** Where vectors of explanations come from. */
+  readonly embeddings: EmbeddingsConfig;
+  /** Most MiB of memory that hold what was searched last by words and meaning. */
+  readonly searchMemoryMib: number;
   /** Most MiB that tables may take on disk; 0 is no limit. */
   readonly diskMib: number;
   /** Where a ClickHouse server that was not started here writes backups, `{id}` for a backup's id; empty refuses them. */
@@ -56,6 +61,8 @@ export const featureIndexDefaults: FeatureIndexConfig = {
   ingestMemoryMib: 512,
   maxQueries: 8,
   queryLimits: analystDefaults,
+  embeddings: { kind: "own" },
+  searchMemoryMib: 1024,
   diskMib: 0,
   backupTarget: "",
 };
@@ -93,6 +100,8 @@ export function readConfig(env: Environment): FeatureIndexConfig {
       maxResultBytes: count("MISTRAL_SAE_FEATURE_INDEX_QUERY_MIB", defaults.queryLimits.maxResultBytes / 2 ** 20) * 2 ** 20,
       maxMemoryBytes: count("MISTRAL_SAE_FEATURE_INDEX_QUERY_MEMORY_MIB", defaults.queryLimits.maxMemoryBytes / 2 ** 20) * 2 ** 20,
     },
+    embeddings: readEmbeddingsConfig(env),
+    searchMemoryMib: count("MISTRAL_SAE_FEATURE_INDEX_SEARCH_MEMORY_MIB", defaults.searchMemoryMib),
     diskMib: env["MISTRAL_SAE_FEATURE_INDEX_DISK_MIB"] === "0" ? 0 : count("MISTRAL_SAE_FEATURE_INDEX_DISK_MIB", defaults.diskMib),
     backupTarget: env["MISTRAL_SAE_FEATURE_INDEX_BACKUP_TARGET"] ?? defaults.backupTarget,
   };

@@ -11,6 +11,7 @@ import type { BackupFiles } from "./storage/backup-files.ts";
 import type { StorageFacts } from "./storage/usage.ts";
 import type { Densities } from "./serving/densities.ts";
 import type { FeaturePages } from "./serving/feature-pages.ts";
+import type { Meaning } from "./vectors/meaning.ts";
 
 /** What the handlers work with. */
 export interface Parts {
@@ -22,6 +23,7 @@ export interface Parts {
   readonly corpora: CorpusStore;
   readonly vocabularies: Vocabularies;
   readonly pages: FeaturePages;
+  readonly meaning: Meaning;
   readonly densities: Densities;
   readonly queries: UserQueries;
   readonly savedQueries: SavedQueries;

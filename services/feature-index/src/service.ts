@@ -52,6 +52,7 @@ import { compactJob } from "./storage/compact.ts";
 import { restoreJob } from "./storage/restore.ts";
 import { requireRoom, type StorageFacts } from "./storage/usage.ts";
 import { SHARDING, TABLES_DATABASE, VIEWS_DATABASE } from "./store/tables.ts";
+import { Meaning } from "./vectors/meaning.ts";
 import { WorkerPool } from "./workers/worker-pool.ts";
 
 /** The service with everything it holds. */
@@ -131,10 +132,12 @@ async function assemble(config: FeatureIndexConfig, server: ClickHouseServer, cl
   ];
   const backups = new BackupFiles(join(config.data, "backups"));
   const pages = new FeaturePages({ clickhouse, vocabularies, peers });
+  const { embeddings, searchMemoryMib } = config;
+  const meaning = await Meaning.open({ clickhouse, catalogue, vocabularies, url: server.url, owner: server.owner, threads, searchMemoryMib, embeddings });
   const storageJobs = [
     compactJob(storage),
     backupJob({ clickhouse, catalogue, files: backups, targetOf: backupTarget(config) }),
-    restoreJob({ clickhouse, catalogue, files: backups, migrate: async () => await applyMigrations(clickhouse, server.owner.username) }),
+    meaning.refreshedBy(restoreJob({ clickhouse, catalogue, files: backups, migrate: async () => await applyMigrations(clickhouse, server.owner.username) })),
   ];
   const imports = { clickhouse, url: server.url, owner: server.owner, catalogue, peers, vocabularies, storage, threads };
   const dashboards = { clickhouse, catalogue, vocabularies, pages };
@@ -143,7 +146,7 @@ async function assemble(config: FeatureIndexConfig, server: ClickHouseServer, cl
     importDashboardJob(imports, "saedashboard", ImportSaeDashboardRequestSchema),
     importDelphiJob({ ...imports, ...blocks, blocksInParallel: config.blocksInParallel }),
   ];
-  const engine = await JobEngine.open({ service: "feature-index", path: join(config.data, "jobs.sqlite"), definitions: [...indexJobs, exportParquetJob({ clickhouse, catalogue }), exportNeuronpediaJob(dashboards), exportSaeDashboardJob(dashboards), exportDelphiJob({ clickhouse, catalogue }), ...importJobs, ...storageJobs] });
+  const engine = await JobEngine.open({ service: "feature-index", path: join(config.data, "jobs.sqlite"), definitions: [...[...indexJobs, ...importJobs].map((job) => meaning.refreshedBy(job)), meaning.job, exportParquetJob({ clickhouse, catalogue }), exportNeuronpediaJob(dashboards), exportSaeDashboardJob(dashboards), exportDelphiJob({ clickhouse, catalogue }), ...storageJobs] });
   const savedQueries = new SavedQueries(catalogue, clickhouse, new URL("../queries/", import.meta.url));
   const parts: Parts = {
     clickhouse,
@@ -154,6 +157,7 @@ async function assemble(config: FeatureIndexConfig, server: ClickHouseServer, cl
     corpora,
     vocabularies,
     pages,
+    meaning,
     densities: new Densities(clickhouse),
     exports: resolve(config.data, "exports"),
     storage,
@@ -180,9 +184,14 @@ async function assemble(config: FeatureIndexConfig, server: ClickHouseServer, cl
   return {
     services: [implement(FeatureIndexService, handlers), implement(OperationService, operationHandlers(engine))],
     server,
-    recover: () => void engine.recover(),
+    recover: () => {
+      engine.recover();
+      meaning.start(engine);
+    },
     close: async () => {
+      meaning.stop();
       await engine.close();
+      await meaning.close();
       await sorters.close();
       catalogue.close();
       await closeDatabase();

@@ -4,7 +4,6 @@ import type { IndexRecord } from "../catalogue/records.ts";
 import type { Parts } from "../parts.ts";
 import { indexOfSae } from "../serving/resolve-index.ts";
 import { featuresOfLogit, featuresOfToken, type Hit } from "../serving/search-tokens.ts";
-import { featuresOfWords } from "../serving/search-words.ts";
 import { queryWords } from "../words/words.ts";
 import { type OffsetPage, offsetPage } from "./offset-page.ts";
 
@@ -15,7 +14,7 @@ type Names = "searchByToken" | "searchByLogit" | "searchExplanations";
 
 /** The searches that the tables answer alone. */
 export function searchHandlers(parts: Parts): Pick<Handlers<typeof FeatureIndexService>, Names> {
-  const { catalogue, clickhouse, pages, vocabularies } = parts;
+  const { catalogue, clickhouse, meaning, pages } = parts;
   const withFeatures = async (index: IndexRecord, hits: readonly Hit[], signal: AbortSignal) => {
     const features = await pages.basic(index, hits.map(({ feature }) => feature), signal);
     return hits.map(({ value }, i) => ({ value, ...(features[i] === undefined ? {} : { feature: features[i] }) }));
@@ -47,10 +46,10 @@ export function searchHandlers(parts: Parts): Pick<Handlers<typeof FeatureIndexS
       const words = queryWords(query);
       if (words.length === 0) throw invalidArgument("query", `got ${JSON.stringify(query)}, wanted at least one word`);
       if (words.length > MOST_WORDS) throw invalidArgument("query", `got ${words.length} words, wanted at most ${MOST_WORDS}`);
-      const page = offsetPage(request, ["words", index.indexId, words], DEFAULT_MEANINGS);
-      const hits = await featuresOfWords(clickhouse, index, words, await vocabularies.words(index.corpus.vocabularyId), signal);
-      const shown = hits.slice(page.offset, page.offset + page.limit);
-      return { hits: await withFeatures(index, shown, signal), nextPageToken: page.next(hits.length) };
+      const page = offsetPage(request, ["words", index.indexId, query, textWeight ?? null], DEFAULT_MEANINGS);
+      const found = await meaning.search(index, { query, words, textWeight, offset: page.offset, limit: page.limit }, signal);
+      const { hits, total, source, nPending } = found;
+      return { hits: await withFeatures(index, hits, signal), nextPageToken: page.next(total), vectorSource: source, nPending: BigInt(nPending) };
     },
   };
 }

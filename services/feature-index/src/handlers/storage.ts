@@ -8,12 +8,13 @@ import { backupMessage } from "../storage/backup-message.ts";
 import { requireBackup, requireOneServer } from "../storage/backup.ts";
 import { readUsage } from "../storage/usage.ts";
 import { stored, T } from "../store/tables.ts";
+import { EMBED_KIND } from "../vectors/embed-job.ts";
 import { deleteIndex, requireIdle } from "./delete-index.ts";
 
 type Names = "deleteSaeData" | "getStorage" | "compactStorage" | "createBackup" | "listBackups" | "restoreBackup" | "deleteBackup";
 
 export function storageHandlers(parts: Parts): Pick<Handlers<typeof FeatureIndexService>, Names> {
-  const { catalogue, clickhouse, engine, storage, backups } = parts;
+  const { catalogue, clickhouse, engine, meaning, storage, backups } = parts;
   return {
     deleteSaeData: async ({ sae }) => {
       parseName("models/{model}/saes/{sae}", sae, "sae");
@@ -22,6 +23,7 @@ export function storageHandlers(parts: Parts): Pick<Handlers<typeof FeatureIndex
       const own = catalogue.indexes().filter((index) => index.sae.name === sae);
       for (const index of own) requireIdle(parts, index);
       for (const index of own) await deleteIndex(parts, index);
+      await meaning.removeSaes(records);
       await clickhouse.command(`DELETE FROM ${stored(clickhouse, T.explanations)} WHERE sae_id IN {saes:Array(UInt32)}`, { saes: records.map(({ saeId }) => saeId) });
       return { indexes: own.map(({ id }) => `indexes/${id}`) };
     },
@@ -44,7 +46,8 @@ export function storageHandlers(parts: Parts): Pick<Handlers<typeof FeatureIndex
       await requireBackup(backups, name);
       const there = catalogue.corpora().length + catalogue.indexes().length;
       if (there > 0 && !replace) throw failedPrecondition("INDEX_NOT_EMPTY", `${there} corpora and indexes are there and would be lost; set replace, or restore into an empty feature index`);
-      const busy = engine.list({ states: [OperationState.QUEUED, OperationState.RUNNING] }).operations[0];
+      // Vectors are computed anew from what is put back.
+      const busy = engine.list({ states: [OperationState.QUEUED, OperationState.RUNNING] }).operations.find(({ kind }) => kind !== EMBED_KIND);
       if (busy !== undefined) throw failedPrecondition("INDEX_BUSY", `${busy.name} is under way; cancel it or wait for it first`, { operation: busy.name });
       return { operation: engine.start("restore-backup", create(RestoreBackupRequestSchema, { name, replace }), { requestId }) };
     },

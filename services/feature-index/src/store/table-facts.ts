@@ -37,12 +37,17 @@ export async function tableChecksums(clickhouse: ClickHouse, index: IndexRecord)
 
 /** Forgets the rows of an index in these tables. */
 export async function dropIndexRows(clickhouse: ClickHouse, indexId: number, tables: readonly string[] = [...INDEX_TABLES, ...STAGED_TABLES, ...VECTOR_TABLES]): Promise<void> {
-  for (const table of tables) await clickhouse.command(`ALTER TABLE ${stored(clickhouse, table)} DROP PARTITION ID {id:String}`, { id: String(indexId) });
+  for (const table of tables) await dropPartition(clickhouse, table, indexId);
+}
+
+/** Forgets the rows of a partition. */
+export async function dropPartition(clickhouse: ClickHouse, table: string, id: number): Promise<void> {
+  await clickhouse.command(`ALTER TABLE ${stored(clickhouse, table)} DROP PARTITION ID {id:String}`, { id: String(id) });
 }
 
 /** Forgets the rows of a corpus. */
 export async function dropCorpusRows(clickhouse: ClickHouse, corpusId: number): Promise<void> {
-  for (const table of CORPUS_TABLES) await clickhouse.command(`ALTER TABLE ${stored(clickhouse, table)} DROP PARTITION ID {id:String}`, { id: String(corpusId) });
+  for (const table of CORPUS_TABLES) await dropPartition(clickhouse, table, corpusId);
 }
 
 /** Merges an index's rows of these tables into one part each, which is how they are read fastest. */

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { bm25 } from "../../src/words/bm25.ts";
+import { TextIndex } from "../../src/words/bm25.ts";
 import { TokenWords } from "../../src/words/token-words.ts";
 import { queryWords, stem, wordsOf } from "../../src/words/words.ts";
 
@@ -33,16 +33,29 @@ describe("TokenWords", () => {
   });
 });
 
-describe("bm25", () => {
-  it("ranks the rarer word and the shorter text higher, and a key by its best text", () => {
-    const texts = [
-      { key: "a", text: "water and the sea" },
-      { key: "b", text: "the sea" },
-      { key: "c", text: "swimming in the sea" },
-      { key: "d", text: "cars" },
-      { key: "d", text: "sea" },
-    ];
-    const scores = bm25(["swim", "sea"], texts, { nTexts: 100, meanLength: 3 });
-    expect([...scores].sort((x, y) => y[1] - x[1]).map(([key]) => key)).toEqual(["c", "d", "b", "a"]);
+describe("TextIndex", () => {
+  const texts = ["water and the sea", "the sea", "swimming in the sea", "cars", "sea"];
+  const score = (index: TextIndex, ...stems: string[]) => {
+    const found: [number, number][] = [];
+    index.search(stems, (row, value) => found.push([row, value]));
+    return found.sort((x, y) => y[1] - x[1]).map(([row]) => row);
+  };
+
+  it("ranks the rarer word and the shorter text higher", () => {
+    const index = new TextIndex();
+    for (const text of texts) index.add(text);
+    expect(score(index, "swim", "sea")).toEqual([2, 4, 1, 0]);
+    index.remove(4);
+    expect(score(index, "sea")).toEqual([1, 0, 2]);
+    expect(score(index, "zebra")).toEqual([]);
+  });
+
+  it("gives the score of the formula", () => {
+    const index = new TextIndex();
+    for (const text of texts.slice(0, 2)) index.add(text);
+    const scores: number[] = [];
+    index.search([stem("water")], (_, value) => scores.push(value));
+    const idf = Math.log(1 + 1.5 / 1.5);
+    expect(scores).toEqual([expect.closeTo((idf * 2.2) / (1 + 1.2 * (0.25 + (0.75 * 4) / 3)), 12)]);
   });
 });
