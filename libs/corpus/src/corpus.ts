@@ -44,11 +44,11 @@ export class Corpus {
     let files = 0;
     this.#stats = { documents, emptyTexts, files };
     for (const file of this.files) {
-      for await (const { text, source, line } of rawDocuments(file, fieldsOf(this.source))) {
+      for await (const { text, source, line, metadata } of rawDocuments(file, fieldsOf(this.source))) {
         signal?.throwIfAborted();
         if (documents >= limit) return;
         if (text === "") emptyTexts += 1;
-        else yield { docId: documents++, text, source: source ?? basename(file), file, line };
+        else yield { docId: documents++, text, source: source ?? basename(file), file, line, metadata };
         this.#stats = { documents, emptyTexts, files };
       }
       files += 1;
@@ -72,6 +72,7 @@ export function fieldsOf(source: CorpusSource): RecordFields {
     textField: source.textField ?? defaultCorpusFields.textField,
     sourceField: source.sourceField ?? defaultCorpusFields.sourceField,
     sourceRequired: source.sourceField !== undefined,
+    metadataFields: source.metadataFields ?? [],
   };
 }
 

@@ -8,6 +8,8 @@ export interface CorpusSource {
   readonly sourceField?: string | undefined;
   /** Read at most this many documents; 0 reads all. */
   readonly maxDocuments?: number | undefined;
+  /** Fields of a jsonl or parquet record that are kept with its document; a dot descends into objects, "*" keeps all but the text. */
+  readonly metadataFields?: readonly string[] | undefined;
 }
 
 export const defaultCorpusFields = { textField: "text", sourceField: "source" } as const;
@@ -22,6 +24,8 @@ export interface Document {
   readonly file: string;
   /** 1-based line where it starts; in parquet the 1-based row. */
   readonly line: number;
+  /** The fields that are kept of its record, as a JSON object; "" where none are asked for, and in plain text. */
+  readonly metadata: string;
 }
 
 /** What a reader finds in one record before it is counted. */
@@ -30,6 +34,7 @@ export interface RawDocument {
   /** Undefined where the record names no source. */
   readonly source: string | undefined;
   readonly line: number;
+  readonly metadata: string;
 }
 
 /** Which fields a reader of records takes. */
@@ -38,4 +43,5 @@ export interface RecordFields {
   readonly sourceField: string;
   /** Whether a record without the source field is an error: true when somebody asked for that field. */
   readonly sourceRequired: boolean;
+  readonly metadataFields: readonly string[];
 }

@@ -12,9 +12,9 @@ const READER_VERSION = 1;
  * Equal fingerprints give equal documents in equal order, wherever the files lie.
  */
 export async function corpusFingerprint(corpus: Corpus, signal?: AbortSignal): Promise<string> {
-  const { textField, sourceField, maxDocuments } = corpus.source;
+  const { textField, sourceField, maxDocuments, metadataFields = [] } = corpus.source;
   const hash = createHash("sha256");
-  hash.update(JSON.stringify([READER_VERSION, textField ?? defaultCorpusFields.textField, sourceField ?? null, maxDocuments ?? 0]));
+  hash.update(JSON.stringify([READER_VERSION, textField ?? defaultCorpusFields.textField, sourceField ?? null, maxDocuments ?? 0, ...(metadataFields.length > 0 ? [metadataFields] : [])]));
   for (const file of corpus.files) {
     const content = createHash("sha256");
     const size = await addFile(content, file, signal);

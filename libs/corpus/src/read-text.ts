@@ -58,7 +58,7 @@ class Section {
   }
 
   #take(): RawDocument[] {
-    const document = { text: this.#lines.join("").replace(/\n$/, ""), source: undefined, line: this.#first };
+    const document = { text: this.#lines.join("").replace(/\n$/, ""), source: undefined, line: this.#first, metadata: "" };
     this.#lines = [];
     this.#size = 0;
     return [document];

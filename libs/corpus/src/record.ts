@@ -11,9 +11,28 @@ export function documentOf(record: unknown, fields: RecordFields, file: string, 
   if (typeof text !== "string") throw wrongField(file, where, fields.textField, describe(text, record));
   if (!text.isWellFormed()) throw wrongField(file, where, fields.textField, "half of a surrogate pair");
   const source = fieldOf(record, fields.sourceField);
-  if (typeof source === "string") return { text, source, line };
-  if (fields.sourceRequired) throw wrongField(file, where, fields.sourceField, describe(source, record));
-  return { text, source: undefined, line };
+  if (typeof source !== "string" && fields.sourceRequired) throw wrongField(file, where, fields.sourceField, describe(source, record));
+  return { text, source: typeof source === "string" ? source : undefined, line, metadata: metadataOf(record, fields, file, where) };
+}
+
+/** The fields that are kept, under the names by which they were asked for; a record that lacks one leaves it out. */
+function metadataOf(record: unknown, { textField, metadataFields }: RecordFields, file: string, where: string): string {
+  if (metadataFields.length === 0) return "";
+  const names = metadataFields.flatMap((name) => (name === "*" && typeof record === "object" && record !== null ? Object.keys(record) : [name]));
+  const kept = names.filter((name) => name !== textField).map((name) => [name, fieldOf(record, name)] as const);
+  const text = textField.split(".");
+  return JSON.stringify(Object.fromEntries(kept), function (this: unknown, key, value: unknown) {
+    // The text itself may lie inside an object that is kept.
+    if (text.length > 1 && key === text.at(-1) && this === fieldOf(record, text.slice(0, -1).join("."))) return undefined;
+    if (typeof value === "symbol") throw wrongField(file, where, key, "bytes that are not UTF-8");
+    return jsonValue(value);
+  });
+}
+
+/** What JSON has no form for: numbers beyond 2^53 and bytes, of parquet. */
+function jsonValue(value: unknown): unknown {
+  if (typeof value === "bigint") return Number.isSafeInteger(Number(value)) ? Number(value) : String(value);
+  return value instanceof Uint8Array ? Buffer.from(value).toString("base64") : value;
 }
 
 function fieldOf(record: unknown, path: string): unknown {

@@ -36,8 +36,8 @@ describe("jsonl", () => {
   it("gives text, source, file, line and ordinal", async () => {
     await writeFile(at("a.jsonl"), jsonl({ text: "one", source: "book" }, { text: "two" }));
     expect(await read({ uri: at("a.jsonl") })).toEqual([
-      { docId: 0, text: "one", source: "book", file: at("a.jsonl"), line: 1 },
-      { docId: 1, text: "two", source: "a.jsonl", file: at("a.jsonl"), line: 2 },
+      { docId: 0, text: "one", source: "book", file: at("a.jsonl"), line: 1, metadata: "" },
+      { docId: 1, text: "two", source: "a.jsonl", file: at("a.jsonl"), line: 2, metadata: "" },
     ]);
   });
 
@@ -56,6 +56,23 @@ describe("jsonl", () => {
     await writeFile(at("a.jsonl"), jsonl({ content: "one", meta: { pile_set_name: "Books" } }));
     const [document] = await read({ uri: at("a.jsonl"), textField: "content", sourceField: "meta.pile_set_name" });
     expect(document).toMatchObject({ text: "one", source: "Books" });
+  });
+
+  it("keeps the fields that are asked for as JSON, each under the name that was asked for", async () => {
+    const records = [
+      { text: "one", meta: { pile_set_name: "ArXiv", year: 1999 }, tags: ["a"], id: null },
+      { text: "two", meta: { pile_set_name: "Books3" } },
+    ];
+    await writeFile(at("a.jsonl"), jsonl(...records));
+    const kept = async (...metadataFields: string[]) => (await read({ uri: at("a.jsonl"), sourceField: "meta.pile_set_name", metadataFields })).map(({ source, metadata }) => [source, JSON.parse(metadata) as unknown]);
+    expect(await kept("meta.year", "tags", "id")).toEqual([["ArXiv", { "meta.year": 1999, tags: ["a"], id: null }], ["Books3", {}]]);
+    expect(await kept("*")).toEqual([["ArXiv", { meta: { pile_set_name: "ArXiv", year: 1999 }, tags: ["a"], id: null }], ["Books3", { meta: { pile_set_name: "Books3" } }]]);
+  });
+
+  it("leaves the text out of what it keeps, also where the text lies inside an object", async () => {
+    await writeFile(at("a.jsonl"), jsonl({ body: { text: "one", lang: "en" }, text: "not the text" }));
+    const [document] = await read({ uri: at("a.jsonl"), textField: "body.text", metadataFields: ["*"] });
+    expect([document?.text, document?.metadata]).toEqual(["one", JSON.stringify({ body: { lang: "en" }, text: "not the text" })]);
   });
 
   it("counts empty texts and gives them no ordinal", async () => {
@@ -204,7 +221,20 @@ describe("parquet", () => {
     await write("a.parquet");
     const documents = await read({ uri: at("a.parquet") });
     expect(documents.map((document) => document.text)).toEqual(rows);
-    expect(documents[121]).toEqual({ docId: 121, text: "row 121 ü", source: "odd", file: at("a.parquet"), line: 122 });
+    expect(documents[121]).toEqual({ docId: 121, text: "row 121 ü", source: "odd", file: at("a.parquet"), line: 122, metadata: "" });
+  });
+
+  it("keeps columns that are asked for, numbers beyond 2^53 among them", async () => {
+    const columnData = [
+      { name: "text", data: ["one"], type: "STRING" as const },
+      { name: "id", data: [2n ** 60n], type: "INT64" as const },
+      { name: "n", data: [7n], type: "INT64" as const },
+    ];
+    await writeFile(at("a.parquet"), new Uint8Array(parquetWriteBuffer({ columnData })));
+    const kept = async (...metadataFields: string[]) => (await read({ uri: at("a.parquet"), metadataFields }))[0]?.metadata;
+    expect(JSON.parse((await kept("*")) ?? "")).toEqual({ id: String(2n ** 60n), n: 7 });
+    expect(await kept("n")).toBe('{"n":7}');
+    await expect(kept("year")).rejects.toMatchObject({ field: "year", wanted: 'a column "year"' });
   });
 
   it("says which columns there are when the text column is missing", async () => {

@@ -92,6 +92,7 @@ export class CorpusChunk {
       fixedColumn("n_sequences", "UInt32", u32(({ nSequences }) => nSequences)),
       fixedColumn("n_tokens", "UInt32", u32(({ nTokens }) => nTokens)),
       stringColumn("text", rows.map(({ document }) => document.text)),
+      stringColumn("metadata", rows.map(({ document }) => document.metadata)),
     ];
   }
 

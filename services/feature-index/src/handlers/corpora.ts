@@ -29,7 +29,7 @@ export function corpusHandlers(parts: Parts): Pick<Handlers<typeof FeatureIndexS
     createCorpus: async ({ corpusId, source: given, model, contextSize, requestId }, { signal }) => {
       const id = requireId("corpus_id", corpusId);
       if (given === undefined || given.uri === "") throw invalidArgument("source.uri", "got nothing, wanted a file, folder or glob");
-      const source: CorpusSource = { uri: given.uri, textField: given.textField, sourceField: given.sourceField, maxDocuments: Number(given.maxDocuments) };
+      const source: CorpusSource = { uri: given.uri, textField: given.textField, sourceField: given.sourceField, maxDocuments: Number(given.maxDocuments), ...(given.metadataFields.length > 0 ? { metadataFields: given.metadataFields } : {}) };
       const request = JSON.stringify([source, model, contextSize]);
       const before = catalogue.corpus(id);
       if (before !== undefined) {
@@ -63,10 +63,10 @@ export function corpusHandlers(parts: Parts): Pick<Handlers<typeof FeatureIndexS
 }
 
 function corpusMessage(corpus: CorpusRecord): MessageInitShape<typeof CorpusSchema> {
-  const { uri, textField, sourceField, maxDocuments } = JSON.parse(corpus.source) as CorpusSource;
+  const { uri, textField, sourceField, maxDocuments, metadataFields = [] } = JSON.parse(corpus.source) as CorpusSource;
   return {
     name: `corpora/${corpus.id}`,
-    source: { uri, maxDocuments: BigInt(maxDocuments ?? 0), ...(textField === undefined ? {} : { textField }), ...(sourceField === undefined ? {} : { sourceField }) },
+    source: { uri, maxDocuments: BigInt(maxDocuments ?? 0), metadataFields: [...metadataFields], ...(textField === undefined ? {} : { textField }), ...(sourceField === undefined ? {} : { sourceField }) },
     model: corpus.model,
     contextSize: corpus.contextSize,
     state: corpus.ready ? CorpusState.READY : CorpusState.CREATED,

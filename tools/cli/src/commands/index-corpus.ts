@@ -12,6 +12,8 @@ interface AddOptions {
   readonly contextSize?: number;
   readonly maxDocuments?: number;
   readonly textField?: string;
+  readonly sourceField?: string;
+  readonly metadataFields?: readonly string[];
 }
 
 /** `index corpus add | ls | rm`. */
@@ -26,6 +28,8 @@ export function registerCorpusVerbs(index: Command): void {
     .option("--context-size <n>", "tokens of a window, BOS included", integer({ min: 2 }))
     .option("--max-documents <n>", "read at most this many documents", integer({ min: 1 }))
     .option("--text-field <name>", "field that holds the text in jsonl and parquet (default: text)")
+    .option("--source-field <name>", "field that names a document's source, e.g. meta.pile_set_name (default: source, else the file's name)")
+    .option("--metadata-fields <names...>", 'fields that are kept with each document; "*" keeps all but the text')
     .action(
       run(async ({ output, signal, address }, corpusId: string, paths: readonly string[], options: AddOptions) => {
         const { corpus: made } = await connect(address).featureIndex.createCorpus(
@@ -35,6 +39,8 @@ export function registerCorpusVerbs(index: Command): void {
               uri: corpusUri(paths),
               maxDocuments: BigInt(options.maxDocuments ?? 0),
               ...(options.textField === undefined ? {} : { textField: options.textField }),
+              ...(options.sourceField === undefined ? {} : { sourceField: options.sourceField }),
+              metadataFields: [...(options.metadataFields ?? [])],
             },
             model: modelName(options.model),
             contextSize: options.contextSize ?? 0,
