@@ -10,7 +10,7 @@ import { fullFeature } from "../wire/feature-message.ts";
  * The histogram that a dashboard gives of a feature; `nBins` 0 for its own number of bins.
  * @throws RpcError FAILED_PRECONDITION EXAMPLES_ONLY where it gives none of this kind: there are no activations to count anew.
  */
-export async function givenHistogram(clickhouse: ClickHouse, index: IndexRecord, feature: number, nBins: number, log: boolean, signal: AbortSignal): Promise<MessageInitShape<typeof HistogramSchema>> {
+export async function givenHistogram(clickhouse: ClickHouse, index: IndexRecord, feature: number, nBins: number, log: boolean): Promise<MessageInitShape<typeof HistogramSchema>> {
   const row = (await readFullRows(clickhouse, index.indexId, [feature])).get(feature);
   const histogram = row === undefined ? undefined : fullFeature(index, row, [], new Map()).linearHist;
   const bins = histogram?.counts?.length ?? 0;

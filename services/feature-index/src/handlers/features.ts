@@ -75,7 +75,7 @@ export function featureHandlers(parts: Parts): Pick<Handlers<typeof FeatureIndex
     getHistogram: async ({ name, nBins, log, corpus }, { signal }) => {
       const { index, feature } = indexOfFeature(catalogue, "name", name, corpus);
       if (nBins > MOST_BINS) throw invalidArgument("n_bins", `got ${nBins}, wanted at most ${MOST_BINS}`);
-      if (isDashboard(index)) return { histogram: await givenHistogram(clickhouse, index, feature, nBins, log, signal) };
+      if (isDashboard(index)) return { histogram: await givenHistogram(clickhouse, index, feature, nBins, log) };
       return { histogram: await histogramOf(new Firings(clickhouse, index, feature, "", signal), nBins === 0 ? DEFAULT_BINS : nBins, log) };
     },
     listCoActivations: async (request, { signal }) => {

@@ -66,9 +66,9 @@ async function plan(parts: DelphiImportParts, { uri, sae: name }: ImportDelphiCa
   const sae = await readySae(parts.peers, name, ctx.signal);
   const cache = await readCache(uri, modulePath(sae.hookName), sae.dSae);
   const { contextSize, nSequences, files } = cache;
-  new BlockLayout(contextSize, nSequences);
+  const { nBlocks } = new BlockLayout(contextSize, nSequences);
   const nActivations = files.reduce((sum, { n }) => sum + n, 0);
-  if (nSequences === 0 || nActivations === 0) throw new InputError(`${cache.folder} holds no activation`, { file: cache.folder, field: "activations", got: `${nActivations} activations on ${nSequences} windows`, wanted: "at least 1" });
+  if (nBlocks === 0 || nActivations === 0) throw new InputError(`${cache.folder} holds no activation`, { file: cache.folder, field: "activations", got: `${nActivations} activations on ${nSequences} windows`, wanted: "at least 1" });
   const model = name.split("/").slice(0, 2).join("/");
   const vocabulary = await modelVocabulary(parts, model, ctx.signal);
   if (vocabulary === undefined) throw failedPrecondition("MODEL_NOT_LOADED", `${model} is not loaded: nobody else knows what the cache's token ids stand for`, { model });
