@@ -154,7 +154,7 @@ export class ShardStream {
   async #settle(most: number): Promise<void> {
     while (this.#underWay.length > most) {
       await this.#underWay[0];
-      this.#underWay.shift();
+      void this.#underWay.shift();
     }
     if (this.#failure !== undefined) throw this.#failure;
     if (this.#signal.aborted) throw aborted("STREAM_CUT", `the stream of shard ${this.#shard} was cut off`);
