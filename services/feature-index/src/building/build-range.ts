@@ -1,7 +1,7 @@
 import type { ClickHouse } from "@mistral-sae/clickhouse";
 import { T } from "../store/tables.ts";
 import type { CorpusView } from "./corpus-view.ts";
-import { type Example, ExamplePass } from "./example-pass.ts";
+import { ExamplePass, PassMemory } from "./example-pass.ts";
 import { FeaturePass, type FeatureSummary } from "./feature-pass.ts";
 import { ExampleRows, StatsRows } from "./feature-rows.ts";
 import { buildNearMisses } from "./near-misses.ts";
@@ -22,7 +22,7 @@ export class RangeBuilder {
   readonly #view: CorpusView;
   readonly #texts: readonly string[];
   readonly #pass: FeaturePass;
-  readonly #flags = new Uint8Array(0x8000);
+  readonly #memory = new PassMemory();
   readonly #keep: KeptPostings;
 
   /** `texts`: text of each token by id. */
@@ -47,7 +47,7 @@ export class RangeBuilder {
       stats.add(feature, summary);
       total.nFirings += summary.nFirings;
       total.nAlive += Number(summary.nFirings > 0);
-      if (this.#keep.complete) examples.add(feature, this.#examples(summary));
+      if (this.#keep.complete) this.#addExamples(feature, summary, examples);
       else large.push({ feature, summary });
       this.#keep.clear();
       next = feature + 1;
@@ -68,9 +68,9 @@ export class RangeBuilder {
     if (current !== undefined) finish(current);
     finishSilent(range.end);
     for (const { feature, summary } of large) {
-      const pass = new ExamplePass(this.#view, summary, this.#flags);
+      const pass = new ExamplePass(this.#view, summary, this.#memory);
       await readPostings(this.#clickhouse, { ...range, start: feature, end: feature + 1 }, (_, block, pos, acts) => pass.add(block, pos, acts));
-      examples.add(feature, pass.finish());
+      examples.add(feature, pass.finish(), this.#memory);
     }
     const { indexId, start, end } = range;
     const deduplicationToken = `${indexId}/${start}-${end}`;
@@ -80,10 +80,10 @@ export class RangeBuilder {
     return total;
   }
 
-  #examples(summary: FeatureSummary): Example[] {
-    if (summary.nFirings === 0) return [];
-    const pass = new ExamplePass(this.#view, summary, this.#flags);
+  #addExamples(feature: number, summary: FeatureSummary, examples: ExampleRows): void {
+    if (summary.nFirings === 0) return;
+    const pass = new ExamplePass(this.#view, summary, this.#memory);
     this.#keep.forEach((block, pos, acts) => pass.add(block, pos, acts));
-    return pass.finish();
+    examples.add(feature, pass.finish(), this.#memory);
   }
 }

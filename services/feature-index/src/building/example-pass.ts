@@ -1,3 +1,4 @@
+import { Growing } from "../blocks/growing.ts";
 import type { FeatureSummary } from "./feature-pass.ts";
 
 /** A window with a feature's firings, as `feature_examples` keeps it. */
@@ -9,9 +10,18 @@ export interface Example {
   /** Token that it was chosen for. */
   readonly token: number;
   readonly bits: number;
-  /** Tokens of the window where the feature fires, and how strongly. */
-  readonly pos: readonly number[];
-  readonly acts: readonly number[];
+  /** Where its window's firings stand among those of the pass, and where they end. */
+  readonly from: number;
+  readonly to: number;
+}
+
+/** Memory of passes, one after another. */
+export class PassMemory {
+  /** One a value: whether it is looked for; zeros between passes. */
+  readonly flags: Uint8Array = new Uint8Array(0x8000);
+  /** Tokens of the examples' windows where the feature fires, and how strongly. */
+  readonly pos: Growing<Uint16Array<ArrayBuffer>> = new Growing((n) => new Uint16Array(n));
+  readonly acts: Growing<Uint16Array<ArrayBuffer>> = new Growing((n) => new Uint16Array(n));
 }
 
 /** A firing that is looked for. */
@@ -32,17 +42,20 @@ export class ExamplePass {
   /** What is looked for, by value; and how many firings of that value have gone by. */
   readonly #wanted = new Map<number, Wanted[]>();
   readonly #gone = new Map<number, number>();
-  /** One a value: whether it is looked for. */
   readonly #flags: Uint8Array;
+  readonly #memory: PassMemory;
   readonly #found: (Example & { readonly doc: number })[] = [];
   readonly #docs: Uint32Array;
 
-  /** `flags` is scratch memory of 32,768 zeros, and holds zeros again after `finish`. */
-  constructor(view: { readonly contextSize: number; readonly blockSequences: number; readonly docs: Uint32Array }, summary: FeatureSummary, flags: Uint8Array) {
+  /** `memory` is this pass's alone until its examples have been used. */
+  constructor(view: { readonly contextSize: number; readonly blockSequences: number; readonly docs: Uint32Array }, summary: FeatureSummary, memory: PassMemory) {
     this.#contextSize = view.contextSize;
     this.#blockSequences = view.blockSequences;
     this.#docs = view.docs;
-    this.#flags = flags;
+    this.#memory = memory;
+    this.#flags = memory.flags;
+    memory.pos.clear();
+    memory.acts.clear();
     for (const [rank, { bits, block, pos }] of summary.top.entries()) this.#want({ stratum: 0, rank, bits, occurrence: -1, block, pos });
     for (const [s, { picks }] of summary.strata.entries()) {
       for (const [rank, { bits, occurrence }] of picks.entries()) this.#want({ stratum: s + 1, rank, bits, occurrence, block: -1, pos: -1 });
@@ -94,14 +107,20 @@ export class ExamplePass {
     let end = at + 1;
     while (end < pos.length && (pos[end] as number) < first + this.#contextSize) end += 1;
     const sequence = block * this.#blockSequences + window;
+    const from = this.#memory.pos.length;
+    const to = from + end - start;
+    const inWindow = this.#memory.pos.room(end - start);
+    for (let i = start; i < end; i++) inWindow[from + i - start] = (pos[i] as number) - first;
+    this.#memory.pos.length = to;
+    this.#memory.acts.append(acts.subarray(start, end));
     this.#found.push({
       stratum,
       rank,
       sequence,
       token: (pos[at] as number) - first,
       bits,
-      pos: Array.from(pos.subarray(start, end), (position) => position - first),
-      acts: Array.from(acts.subarray(start, end)),
+      from,
+      to,
       doc: this.#docs[sequence] as number,
     });
   }

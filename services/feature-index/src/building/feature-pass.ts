@@ -2,11 +2,11 @@ import type { CorpusView } from "./corpus-view.ts";
 import { type Firing, TopDocuments } from "./top-documents.ts";
 import { BF16, linearHistogram, logHistogram, type Stratum, strata, ValueCounts } from "./value-counts.ts";
 
-/** A token and the feature's firings on it. */
+/** Tokens, and the feature's firings on each. */
 export interface TokenFirings {
-  readonly tokenId: number;
-  readonly n: number;
-  readonly sum: number;
+  readonly ids: Uint32Array;
+  readonly n: Uint32Array;
+  readonly sums: Float32Array;
 }
 
 /** A source of documents and the feature's firings in them. */
@@ -27,11 +27,11 @@ export interface FeatureSummary {
   /** The strongest firing of each of the documents where it fires strongest. */
   readonly top: readonly Firing[];
   /** By summed activation, then by id. */
-  readonly topTokens: readonly TokenFirings[];
+  readonly topTokens: TokenFirings;
   /** Firings in the blocks whose tokens are known. */
   readonly nSampled: number;
   /** Firings by the position of their token in the window, in `positionBins` even bins; empty where it never fired. */
-  readonly positionCounts: readonly number[];
+  readonly positionCounts: Uint32Array;
   /** The most first, then by name. */
   readonly sources: readonly SourceFirings[];
 }
@@ -53,6 +53,7 @@ export class FeaturePass {
   readonly #tokenCounts: Uint32Array;
   readonly #tokenSums: Float64Array;
   readonly #tokensSeen: number[] = [];
+  readonly #bestTokens = new Uint32Array(featureLimits.topTokens);
   readonly #sourceCounts: Float64Array;
   /** Bin of each position of a block. */
   readonly #binOf: Uint8Array;
@@ -115,7 +116,7 @@ export class FeaturePass {
       topTokens: this.#takeTokens(),
       nSampled: this.#nSampled,
       sources: this.#takeSources(),
-      positionCounts: this.#n === 0 ? [] : [...this.#positionCounts],
+      positionCounts: this.#n === 0 ? this.#positionCounts.slice(0, 0) : this.#positionCounts.slice(),
     };
     this.#positionCounts.fill(0);
     values.clear();
@@ -125,23 +126,28 @@ export class FeaturePass {
     return summary;
   }
 
-  #takeTokens(): TokenFirings[] {
+  #takeTokens(): TokenFirings {
     const counts = this.#tokenCounts;
     const sums = this.#tokenSums;
-    const best: TokenFirings[] = [];
+    const best = this.#bestTokens;
+    const comesBefore = (a: number, b: number) => (sums[a] as number) > (sums[b] as number) || (sums[a] === sums[b] && a < b);
+    let length = 0;
     // Few of many are kept: each is put in its place, and most never enter.
-    for (const tokenId of this.#tokensSeen) {
-      const found = { tokenId, n: counts[tokenId] as number, sum: sums[tokenId] as number };
-      counts[tokenId] = 0;
-      sums[tokenId] = 0;
-      if (best.length === featureLimits.topTokens && !comesBefore(found, best[best.length - 1] as TokenFirings)) continue;
-      let at = best.length;
-      while (at > 0 && comesBefore(found, best[at - 1] as TokenFirings)) at -= 1;
-      best.splice(at, 0, found);
-      if (best.length > featureLimits.topTokens) best.pop();
+    for (const token of this.#tokensSeen) {
+      let at = best.length - 1;
+      if (length < best.length) at = length++;
+      else if (!comesBefore(token, best[at] as number)) continue;
+      for (; at > 0 && comesBefore(token, best[at - 1] as number); at--) best[at] = best[at - 1] as number;
+      best[at] = token;
+    }
+    const ids = best.slice(0, length);
+    const found = { ids, n: Uint32Array.from(ids, (id) => counts[id] as number), sums: Float32Array.from(ids, (id) => sums[id] as number) };
+    for (const token of this.#tokensSeen) {
+      counts[token] = 0;
+      sums[token] = 0;
     }
     this.#tokensSeen.length = 0;
-    return best;
+    return found;
   }
 
   #takeSources(): SourceFirings[] {
@@ -149,8 +155,4 @@ export class FeaturePass {
     this.#sourceCounts.fill(0);
     return found.sort((a, b) => b.n - a.n || (a.source < b.source ? -1 : 1));
   }
-}
-
-function comesBefore(a: TokenFirings, b: TokenFirings): boolean {
-  return a.sum > b.sum || (a.sum === b.sum && a.tokenId < b.tokenId);
 }

@@ -10,12 +10,13 @@ const POSITIVE = 0x8000;
 /** How often each activation occurs. Activations are positive bfloat16 numbers, given by their bits. */
 export class ValueCounts {
   readonly #counts = new Uint32Array(POSITIVE);
-  readonly #seen: number[] = [];
+  readonly #seen = new Uint16Array(POSITIVE);
+  #nSeen = 0;
   #sorted = true;
 
   add(bits: number): void {
     if (this.#counts[bits] === 0) {
-      this.#seen.push(bits);
+      this.#seen[this.#nSeen++] = bits;
       this.#sorted = false;
     }
     this.#counts[bits]! += 1;
@@ -26,15 +27,16 @@ export class ValueCounts {
   }
 
   /** The bits that occurred, largest first; valid until the next call that adds. */
-  descending(): readonly number[] {
-    if (!this.#sorted) this.#seen.sort((a, b) => b - a);
+  descending(): Uint16Array {
+    const seen = this.#seen.subarray(0, this.#nSeen);
+    if (!this.#sorted) seen.sort().reverse();
     this.#sorted = true;
-    return this.#seen;
+    return seen;
   }
 
   clear(): void {
-    for (const bits of this.#seen) this.#counts[bits] = 0;
-    this.#seen.length = 0;
+    for (let i = 0; i < this.#nSeen; i++) this.#counts[this.#seen[i] as number] = 0;
+    this.#nSeen = 0;
     this.#sorted = true;
   }
 }
