@@ -84,7 +84,19 @@ export async function fillMadeUp(clickhouse: ClickHouse, catalogueFile: string, 
       fixedColumn("version", "UInt64", new BigUint64Array(n).fill(EXPLANATION_VERSION)),
     ]);
   }
-  for (const table of ["features", "explanations"]) await clickhouse.command(`OPTIMIZE TABLE ${TABLES}.${table} FINAL`);
+  await clickhouse.command(
+    `INSERT INTO ${TABLES}.token_features (index_id, token_id, feature_index, pmi, strength)
+     SELECT {indexId:UInt32}, token_id, feature_index, log(n * {total:Float64} / (n_firings_sampled * occurrences)), activation / (max_activation * occurrences)
+     FROM (SELECT feature_index, n_firings_sampled, max_activation, token_id, n, activation FROM ${TABLES}.features ARRAY JOIN top_token_ids AS token_id, top_token_n AS n, top_token_sum AS activation) AS f
+     INNER JOIN (SELECT token_id, n AS occurrences FROM ${TABLES}.token_counts) AS c USING token_id WHERE n >= 0.02 * occurrences SETTINGS max_threads = 1`,
+    { indexId: madeUp.indexId, total: Number(counts.reduce((sum, n) => sum + n, 0n)) },
+  );
+  await clickhouse.command(
+    `INSERT INTO ${TABLES}.logit_features (index_id, negative, token_id, feature_index, logit)
+     SELECT {indexId:UInt32}, 0, token_id, feature_index, logit FROM ${TABLES}.features ARRAY JOIN pos_token_ids AS token_id, pos_logits AS logit SETTINGS max_threads = 1`,
+    { indexId: madeUp.indexId },
+  );
+  for (const table of ["features", "explanations", "token_features", "logit_features"]) await clickhouse.command(`OPTIMIZE TABLE ${TABLES}.${table} FINAL`);
 }
 
 function writeCatalogue(file: string, { features, tokens }: MadeUpSizes): void {
