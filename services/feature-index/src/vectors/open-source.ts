@@ -5,12 +5,6 @@ import type { VectorSource } from "./vector-source.ts";
 
 /** The configured source; undefined for our own vectors. @throws InputError when a folder cannot be used. */
 export async function openSource(config: EmbeddingsConfig, threads: number): Promise<VectorSource | undefined> {
-  switch (config.kind) {
-    case "own":
-      return undefined;
-    case "endpoint":
-      return new EndpointSource(config);
-    case "folder":
-      return await FolderSource.open(config.folder, threads);
-  }
+  if (config.kind === "endpoint") return new EndpointSource(config);
+  return config.kind === "folder" ? await FolderSource.open(config.folder, threads) : undefined;
 }
