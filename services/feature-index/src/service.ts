@@ -6,7 +6,6 @@ import { FeatureIndexService, ImportNeuronpediaRequestSchema, ImportSaeDashboard
 import { OperationService } from "@mistral-sae/contracts/mistral_sae/operations/v1/operation";
 import { JobEngine, operationHandlers } from "@mistral-sae/jobs";
 import { implement, type ServiceImplementation } from "@mistral-sae/rpc";
-import type { BlockWorkerData } from "./blocks/block-worker.ts";
 import { Catalogue } from "./catalogue/catalogue.ts";
 import { handlersOrUnavailable } from "./clickhouse-away.ts";
 import type { FeatureIndexConfig } from "./config.ts";
@@ -34,7 +33,7 @@ import { textHandlers } from "./handlers/text.ts";
 import { trainingMetricsHandlers } from "./handlers/training-metrics.ts";
 import type { CompleteParts } from "./indexing/complete-index.ts";
 import { indexJob } from "./indexing/index-job.ts";
-import type { StoreParts } from "./indexing/store-block.ts";
+import { blockWorkers, type StoreParts } from "./indexing/store-block.ts";
 import { StoredBlocks } from "./indexing/stored-blocks.ts";
 import { finishJob } from "./ingest/finish-job.ts";
 import { Ingest } from "./ingest/ingest.ts";
@@ -53,7 +52,6 @@ import { restoreJob } from "./storage/restore.ts";
 import { requireRoom, type StorageFacts } from "./storage/usage.ts";
 import { SHARDING, TABLES_DATABASE, VIEWS_DATABASE } from "./store/tables.ts";
 import { Meaning } from "./vectors/meaning.ts";
-import { WorkerPool } from "./workers/worker-pool.ts";
 
 /** The service with everything it holds. */
 export interface FeatureIndex {
@@ -120,7 +118,7 @@ async function assemble(config: FeatureIndexConfig, server: ClickHouseServer, cl
   const vocabularies = new Vocabularies(clickhouse, catalogue, peers);
   const corpora = new CorpusStore({ clickhouse, catalogue, vocabularies, peers });
   const threads = Math.min(config.threads, availableParallelism());
-  const sorters = new WorkerPool(new URL("./blocks/block-worker.ts", import.meta.url), Math.min(threads, config.blocksInParallel), { url: server.url, login: server.owner } satisfies BlockWorkerData);
+  const sorters = blockWorkers(server.url, server.owner, Math.min(threads, config.blocksInParallel));
   const blocks: StoreParts = { sorters, stored: new StoredBlocks(clickhouse) };
   const storage: StorageFacts = { clickhouse, catalogue, data: config.data, budgetBytes: config.diskMib * 2 ** 20 };
   const memory = new IngestMemory(config.ingestMemoryMib * 2 ** 20);

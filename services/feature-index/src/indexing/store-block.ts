@@ -1,8 +1,9 @@
+import type { Login } from "@mistral-sae/clickhouse";
 import type { WireSparseCodeInput } from "@mistral-sae/tensor";
 import { BlockLayout } from "../blocks/block-layout.ts";
-import type { BlockResult, BlockTask } from "../blocks/block-worker.ts";
+import type { BlockResult, BlockTask, BlockWorkerData } from "../blocks/block-worker.ts";
 import type { BlockMisses } from "../blocks/near-miss-columns.ts";
-import type { WorkerPool } from "../workers/worker-pool.ts";
+import { WorkerPool } from "../workers/worker-pool.ts";
 import type { StoredBlocks } from "./stored-blocks.ts";
 
 /** What a block held; part of a ledger. */
@@ -21,6 +22,11 @@ export interface StoreParts {
   /** Threads of `block-worker.ts`. */
   readonly sorters: WorkerPool;
   readonly stored: StoredBlocks;
+}
+
+/** Threads that sort blocks and insert them. */
+export function blockWorkers(url: string, login: Login, threads: number): WorkerPool {
+  return new WorkerPool(new URL("../blocks/block-worker.ts", import.meta.url), threads, { url, login } satisfies BlockWorkerData);
 }
 
 /** Where a block belongs. */

@@ -44,6 +44,10 @@ export class ServiceProcess implements AsyncDisposable {
     throw new Error(`the ${service} service ended before it was ready: ${log}`);
   }
 
+  get pid(): number {
+    return this.#child.pid ?? 0;
+  }
+
   /** How the process stands; `begin` makes it forget the lag seen so far. */
   async state(begin = false): Promise<ProcessState> {
     const answer = once(this.#child, "message");
