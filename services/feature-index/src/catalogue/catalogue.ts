@@ -10,6 +10,7 @@ type Row = Record<string, number | string>;
 /** What corpora, SAEs and indexes there are, on disk. Every call is one durable transaction. */
 export class Catalogue implements Disposable {
   readonly #db: DatabaseSync;
+  #indexes: readonly IndexRecord[] | undefined;
   /** How far codes made elsewhere have come. */
   readonly ingest: IngestLedger;
 
@@ -111,6 +112,7 @@ export class Catalogue implements Disposable {
       throw error;
     } finally {
       this.#db.exec("DETACH copy");
+      this.#indexes = undefined;
     }
   }
 
@@ -159,8 +161,13 @@ export class Catalogue implements Disposable {
     return this.indexes().find((record) => record.id === id);
   }
 
-  /** Newest first. */
+  /** Newest first. Every request asks for them, so they are kept until something is written. */
   indexes(): IndexRecord[] {
+    this.#indexes ??= this.#readIndexes();
+    return [...this.#indexes];
+  }
+
+  #readIndexes(): readonly IndexRecord[] {
     const rows = this.#db.prepare("SELECT * FROM indexes ORDER BY index_id DESC").all() as Row[];
     const saes = new Map((this.#db.prepare("SELECT * FROM saes").all() as Row[]).map((row) => [row["sae_id"], saeOf(row)]));
     const corpora = new Map((this.#db.prepare("SELECT * FROM corpora").all() as Row[]).map((row) => [row["corpus_id"], corpusOf(row)]));
@@ -205,6 +212,7 @@ export class Catalogue implements Disposable {
   }
 
   #run(sql: string, ...values: SQLInputValue[]): void {
+    this.#indexes = undefined;
     this.#db.prepare(sql).run(...values);
   }
 }

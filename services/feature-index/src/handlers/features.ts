@@ -9,7 +9,7 @@ import type { Parts } from "../parts.ts";
 import { ranked, readCoactivations } from "../serving/coactivations.ts";
 import { histogramOf } from "../serving/histogram.ts";
 import { readExplanations } from "../serving/explanations.ts";
-import { Firings } from "../serving/firings.ts";
+import { FiringSource } from "../serving/firing-source.ts";
 import { chooseExamples } from "../serving/list-activations.ts";
 import { queryFeatures } from "../serving/list-features.ts";
 import { indexOfFeature, indexOfSae, requireFeature } from "../serving/resolve-index.ts";
@@ -62,8 +62,8 @@ export function featureHandlers(parts: Parts): Pick<Handlers<typeof FeatureIndex
       if (group === ActivationGroup.NON_ACTIVATING) requireActivations(index, "where a feature does not fire");
       const page = offsetPage(request, ["activations", index.indexId, feature, group, nBins, String(seed), dataSource], DEFAULT_EXAMPLES);
       const read = (sequences: readonly number[]) => readWindows(clickhouse, index.corpus.corpusId, sequences);
-      const firings = new Firings(clickhouse, index, feature, dataSource, signal);
-      const chosen = await chooseExamples(firings, { group, nBins: nBins === 0 ? DEFAULT_STRATA : nBins, seed, ...page }, read);
+      const source = new FiringSource(clickhouse, index, feature, dataSource, signal);
+      const chosen = await chooseExamples(source, { group, nBins: nBins === 0 ? DEFAULT_STRATA : nBins, seed, ...page }, read);
       const windows = await read(chosen.examples.map(({ firing }) => firing.sequence));
       const texts = await vocabularies.texts(index.corpus.vocabularyId);
       const context = { before: request.contextBefore ?? defaultContext.before, after: request.contextAfter ?? defaultContext.after };
@@ -76,7 +76,7 @@ export function featureHandlers(parts: Parts): Pick<Handlers<typeof FeatureIndex
       const { index, feature } = indexOfFeature(catalogue, "name", name, corpus);
       if (nBins > MOST_BINS) throw invalidArgument("n_bins", `got ${nBins}, wanted at most ${MOST_BINS}`);
       if (isDashboard(index)) return { histogram: await givenHistogram(clickhouse, index, feature, nBins, log) };
-      return { histogram: await histogramOf(new Firings(clickhouse, index, feature, "", signal), nBins === 0 ? DEFAULT_BINS : nBins, log) };
+      return { histogram: await histogramOf(await new FiringSource(clickhouse, index, feature, "", signal).loaded(), nBins === 0 ? DEFAULT_BINS : nBins, log) };
     },
     listCoActivations: async (request, { signal }) => {
       const { index, feature } = indexOfFeature(catalogue, "parent", request.parent, request.corpus);

@@ -25,9 +25,9 @@ type FeatureInit = MessageInitShape<typeof FeatureSchema>;
 const NEAREST = 10;
 // A page does not wait long for what it can do without.
 const NEAREST_TIMEOUT_MS = 1_000;
-// Two, so that this process makes messages of one lot while ClickHouse reads the other.
-const READS_IN_FLIGHT = 2;
 const PAGES_A_READ = 32;
+// Requests for more pages than this are read on their own, so that nobody's single page waits for them.
+const PAGES_TOGETHER = 8;
 
 /** Features as the contract says them, in the order asked for. */
 export class FeaturePages {
@@ -36,7 +36,7 @@ export class FeaturePages {
 
   constructor(parts: PageParts) {
     this.#parts = parts;
-    this.#read = new Together({ inFlight: READS_IN_FLIGHT, most: PAGES_A_READ, ask: async (keys) => await readPages(parts.clickhouse, keys) });
+    this.#read = new Together({ inFlight: 1, most: PAGES_A_READ, ask: async (keys) => await readPages(parts.clickhouse, keys) });
   }
 
   async basic(index: IndexRecord, features: readonly number[], signal: AbortSignal): Promise<FeatureInit[]> {
@@ -51,7 +51,8 @@ export class FeaturePages {
   }
 
   async full(index: IndexRecord, features: readonly number[], context: Context, signal: AbortSignal): Promise<FeatureInit[]> {
-    const [found, texts] = await Promise.all([this.#read.get(features.map((feature) => ({ index, feature }))), this.#parts.vocabularies.texts(index.corpus.vocabularyId)]);
+    const keys = features.map((feature) => ({ index, feature }));
+    const [found, texts] = await Promise.all([keys.length > PAGES_TOGETHER ? readPages(this.#parts.clickhouse, keys) : this.#read.get(keys), this.#parts.vocabularies.texts(index.corpus.vocabularyId)]);
     signal.throwIfAborted();
     return await Promise.all(
       features.map(async (feature, i) => {

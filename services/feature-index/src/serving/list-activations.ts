@@ -1,6 +1,7 @@
 import { ActivationGroup } from "@mistral-sae/contracts/mistral_sae/feature_index/v1/feature";
 import { invalidArgument } from "@mistral-sae/rpc";
 import type { ExampleBin, WindowFiring } from "../wire/example-message.ts";
+import type { FiringSource } from "./firing-source.ts";
 import type { Firings, Place } from "./firings.ts";
 import type { StoredWindow } from "./windows.ts";
 
@@ -32,29 +33,30 @@ const MOST_BINS = 100;
 export type WindowReader = (sequences: readonly number[]) => Promise<ReadonlyMap<number, StoredWindow>>;
 
 /** The examples of a group. @throws INVALID_ARGUMENT, and FAILED_PRECONDITION for near-misses of an index that keeps none. */
-export async function chooseExamples(firings: Firings, query: ActivationQuery, readWindows: WindowReader): Promise<ChosenPage> {
+export async function chooseExamples(source: FiringSource, query: ActivationQuery, readWindows: WindowReader): Promise<ChosenPage> {
   const { group, nBins, seed, offset, limit } = query;
   if (nBins < 1 || nBins > MOST_BINS) throw invalidArgument("n_bins", `got ${nBins}, wanted 1 to ${MOST_BINS}`);
   const unbinned = { group, bin: 0, min: 0, max: 0, contains: 0 };
   switch (group) {
     case ActivationGroup.TOP:
-      return await chooseTop(firings, unbinned, limit, offset);
+      return (offset === 0 ? await storedTop(source, unbinned, limit) : undefined) ?? (await chooseTop(await source.loaded(), unbinned, limit, offset));
     case ActivationGroup.RANDOM: {
+      const firings = source.queried;
       const rows = await firings.drawn(seed, limit + 1, offset);
       return { examples: await inWindows(firings, rows.slice(0, limit), () => unbinned), next: rows.length > limit ? offset + limit : undefined };
     }
     case ActivationGroup.NON_ACTIVATING: {
-      const sequences = await firings.silentWindows(seed, limit + 1, offset);
+      const sequences = await source.queried.silentWindows(seed, limit + 1, offset);
       const windows = await readWindows(sequences.slice(0, limit));
       const examples = sequences.slice(0, limit).map((sequence) => ({ firing: { sequence, token: middle(windows.get(sequence)), pos: [], acts: [] }, bin: unbinned }));
       return { examples, next: sequences.length > limit ? offset + limit : undefined };
     }
     case ActivationGroup.QUANTILE_COUNT:
-      return await chooseByCount(firings, nBins, limit);
+      return await chooseByCount(await source.loaded(), nBins, limit);
     case ActivationGroup.QUANTILE_VALUE:
-      return await chooseByValue(firings, nBins, limit);
+      return await chooseByValue(await source.loaded(), nBins, limit);
     case ActivationGroup.NEAR_MISS: {
-      const misses = await firings.nearMisses(limit + 1, offset);
+      const misses = await source.queried.nearMisses(limit + 1, offset);
       return { examples: misses.slice(0, limit).map(({ firing, threshold }) => ({ firing, bin: { ...unbinned, max: threshold } })), next: misses.length > limit ? offset + limit : undefined };
     }
     default:
@@ -65,6 +67,12 @@ export async function chooseExamples(firings: Firings, query: ActivationQuery, r
 /** The place in a silent window around which its text is shown. */
 function middle(window: StoredWindow | undefined): number {
   return Math.floor((window?.tokens.length ?? 0) / 2);
+}
+
+/** The first page of them, which is stored. Where the stored ones end, the next page may turn out to be empty. */
+async function storedTop(source: FiringSource, bin: ExampleBin, limit: number): Promise<ChosenPage | undefined> {
+  const stored = await source.storedTop(limit);
+  return stored === undefined ? undefined : { examples: stored.firings.map((firing) => ({ firing, bin })), next: stored.more ? limit : undefined };
 }
 
 /** Strongest first, one a document; the offset counts documents. */

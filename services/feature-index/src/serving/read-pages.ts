@@ -60,6 +60,13 @@ export function correlatedOf(row: FullRow): { readonly feature: number; readonly
   return ranked(row, "jaccard").slice(0, CORRELATED);
 }
 
+/** Stored examples of these features, of each stratum by stratum, strongest first. */
+export async function readExamples(clickhouse: ClickHouse, indexId: number, features: readonly number[]): Promise<readonly (StoredExample & { readonly feature: number })[]> {
+  const rows = await smallRows(clickhouse, exampleColumns, `FROM ${T.featureExamples} WHERE index_id = {indexId:UInt32} AND feature_index IN {features:Array(UInt32)}`, { indexId, features });
+  // They lie in several parts until the table is merged, so the key's order is not theirs.
+  return rows.sort((a, b) => a.stratum - b.stratum || a.rank - b.rank);
+}
+
 /** What these pages are made of, in order; undefined for a feature that the index does not have. Four queries an index, two after two. */
 export async function readPages(clickhouse: ClickHouse, keys: readonly PageKey[]): Promise<(PageData | undefined)[]> {
   const found = new Map<number, ReadonlyMap<number, PageData>>();
@@ -76,15 +83,13 @@ export async function readPages(clickhouse: ClickHouse, keys: readonly PageKey[]
 async function readOfIndex(clickhouse: ClickHouse, { indexId, corpus, sae }: IndexRecord, features: readonly number[]): Promise<ReadonlyMap<number, PageData>> {
   const [rows, examples] = await Promise.all([
     readFullRows(clickhouse, indexId, features),
-    smallRows(clickhouse, exampleColumns, `FROM ${T.featureExamples} WHERE index_id = {indexId:UInt32} AND feature_index IN {features:Array(UInt32)}`, { indexId, features }),
+    readExamples(clickhouse, indexId, features),
   ]);
   const mentioned = new Set([...rows.values()].flatMap((row) => [row.feature, ...row.nearest, ...row.encoderNearest, ...correlatedOf(row).map((other) => other.feature)]));
   const [explanations, windows] = await Promise.all([
     readExplanations(clickhouse, sae.saeId, [...mentioned]),
     readWindows(clickhouse, corpus.corpusId, examples.map(({ sequence }) => sequence)),
   ]);
-  // They lie in several parts until the table is merged, so the key's order is not theirs.
-  examples.sort((a, b) => a.stratum - b.stratum || a.rank - b.rank);
   const examplesOf = Map.groupBy(examples, ({ feature }) => feature);
   return new Map([...rows].map(([feature, row]) => [feature, { row, examples: examplesOf.get(feature) ?? [], windows, explanations }]));
 }
