@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { tableFromIPC } from "apache-arrow";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { QueryFormat, type QueryRequest } from "@mistral-sae/contracts/mistral_sae/feature_index/v1/feature_index";
@@ -30,6 +31,11 @@ afterAll(async () => {
   await toy.close(100);
   removeFolder(folder);
 });
+
+interface Dashboard {
+  readonly panels: readonly { readonly title: string; readonly targets: readonly { readonly rawSql: string }[] }[];
+  readonly templating: { readonly list: readonly { readonly type: string; readonly query: string }[] };
+}
 
 async function rows(request: MessageInitShape<typeof QueryRequestSchema>): Promise<{ rows: Record<string, unknown>[]; names: string[]; types: string[] }> {
   const pieces: Uint8Array[] = [];
@@ -104,6 +110,25 @@ describe("query", () => {
     const best = [...sums].map(([doc, list]) => ({ doc_id: doc, n_firings: list.length, sum: list.reduce((sum, { value }) => sum + value, 0) })).sort((x, y) => y.sum - x.sum).slice(0, 3);
     expect(found.get("savedQueries/documents-of-feature")?.slice(0, 3)).toMatchObject(best.map(({ doc_id, n_firings }) => ({ doc_id, n_firings })));
     await expect(rows({ savedQuery: "no-such" })).rejects.toMatchObject({ code: Code.NotFound, message: expect.stringContaining("densest-features") as string });
+  });
+
+  it("answers Grafana's dashboard over plain HTTP, as its client asks", async () => {
+    const text = readFileSync(new URL("../../../deploy/grafana/dashboards/mistral-sae.json", import.meta.url), "utf8");
+    const { panels, templating } = JSON.parse(text) as Dashboard;
+    const variables: Record<string, string> = { index: "'indexes/small-toy'", feature: "'3'", run: "'trainingRuns/none'" };
+    const { url, analyst } = service.clickhouse;
+    const ask = async (sql: string): Promise<unknown[]> => {
+      const query = new URLSearchParams({ user: analyst.username, password: analyst.password, database: "sae", max_execution_time: "1", default_format: "JSONCompact" });
+      const response = await fetch(`${url}/?${query.toString()}`, { method: "POST", body: sql.replaceAll(/\$\{(\w+):sqlstring\}/g, (_, name: string) => variables[name] ?? "") });
+      const said = await response.text();
+      expect(response.status, said).toBe(200);
+      return (JSON.parse(said) as { data: unknown[] }).data;
+    };
+    for (const { query, type } of templating.list) if (type === "query") await ask(query);
+    for (const { title, targets } of panels) {
+      const found = await ask(targets[0]?.rawSql ?? "");
+      if (!/^(?:Training|Explanations)/.test(title)) expect(found.length, title).toBeGreaterThan(0);
+    }
   });
 
   it("saves queries, lists their parameters, and leaves those that ship alone", async () => {
