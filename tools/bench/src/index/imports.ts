@@ -83,7 +83,7 @@ async function measure(format: Format, uri: string, inference: string, threads: 
     const pid = service.child.pid ?? 0;
     const server = JSON.parse(await readFile(join(data, "clickhouse/server.pid"), "utf8")) as { readonly server: readonly { readonly pid: number }[] };
     const { sizeBytes } = await service.index.getStorage({});
-    const stages = killedIn.length > 0 ? killedIn.join(", ") : Object.entries(ended.progress?.stageSeconds ?? {}).map(([stage, s]) => `${stage} ${Number(s).toFixed(1)} s`).join(", ");
+    const stages = killedIn.length > 0 ? killedIn.join(", ") : Object.entries(ended.progress?.stageSeconds ?? {}).map(([stage, s]) => `${stage} ${s.toFixed(1)} s`).join(", ");
     return {
       seconds,
       kills: killedIn.length,
