@@ -1,9 +1,9 @@
 /**
  * Indexes that are built while ClickHouse is killed with SIGKILL at random instants, against one that is built undisturbed:
  *
- *     node tools/check/src/acceptance/kill-clickhouse.ts [kills] [documents]
+ *     node tools/check/src/acceptance/kill-clickhouse.ts [kills] [size] [corpus|codes]
  *
- * Meanwhile a client stores explanations one by one and asks for pages: what it was told is stored has to be there once at the end,
+ * `corpus`: IndexCorpus over so many documents. `codes`: IngestActivations of so many synthetic chunks, then FinishIndex. Meanwhile a client stores explanations one by one and asks for pages: what it was told is stored has to be there once at the end,
  * and every failure has to be UNAVAILABLE with a time to come back. Ends with 1, keeping its folder, when a table differs, an
  * acknowledged row is missing or double, or a client is told something else.
  */
@@ -13,19 +13,55 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { isDeepStrictEqual } from "node:util";
-import { FeatureIndexService } from "@mistral-sae/contracts/mistral_sae/feature_index/v1/feature_index";
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import { DataType } from "@mistral-sae/contracts/mistral_sae/common/v1/tensor";
+import { FeatureIndexService, type IngestActivationsRequestSchema } from "@mistral-sae/contracts/mistral_sae/feature_index/v1/feature_index";
 import { OperationService } from "@mistral-sae/contracts/mistral_sae/operations/v1/operation";
 import { type Client, Code, createClient, RpcError } from "@mistral-sae/rpc";
 import { NOISE_SAE, startWithNoiseSae } from "./noise-sae.ts";
 import { writeSampleCorpus } from "./sample-corpus.ts";
 import { ServiceProcess } from "./service-process.ts";
 
-const [kills = 20, documents = 1500] = process.argv.slice(2).map(Number);
+const [kills = 20, size = 1500] = process.argv.slice(2, 4).map(Number);
+const workload = process.argv[4] ?? "corpus";
 const CONTEXT = 64;
+
+type Chunk = MessageInitShape<typeof IngestActivationsRequestSchema>;
+const INDEX = "indexes/sample";
+const WINDOWS = 64;
+const BOS_ALONE = Uint8Array.from({ length: CONTEXT / 8 }, (_, i) => Number(i === 0));
+
+/** Synthetic chunks of one shard, the same ones whenever they are asked for. */
+async function* chunksFrom(first: number): AsyncIterable<Chunk> {
+  const { dSae, k } = NOISE_SAE;
+  const nTokens = WINDOWS * CONTEXT;
+  for (let seq = first; seq < size; seq++) {
+    let state = seq + 1;
+    const draw = (below: number) => (state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0) % below;
+    const sequences = Array.from({ length: WINDOWS }, () => ({ tokenIds: Array.from({ length: CONTEXT }, () => 5 + draw(400)), isSpecial: BOS_ALONE }));
+    const indices = new Uint32Array(nTokens * k);
+    const acts = new Uint16Array(nTokens * k);
+    for (let token = 0; token < nTokens; token++) {
+      const start = draw(dSae);
+      for (let i = 0; i < k; i++) {
+        indices[token * k + i] = (start + i * 61) % dSae;
+        // bfloat16, descending from about 16.
+        acts[token * k + i] = 0x4180 - 4 * i - draw(4);
+      }
+    }
+    const code = { nTokens, k, dSae, featureIndices: new Uint8Array(indices.buffer), activations: new Uint8Array(acts.buffer), activationDtype: DataType.BF16 };
+    yield { index: INDEX, shard: 0, seq: BigInt(seq), sequences, docIds: sequences.map((_, i) => BigInt(seq * WINDOWS + i)), code };
+    await sleep(0);
+  }
+}
+
+async function* oneOf(chunk: Chunk): AsyncIterable<Chunk> {
+  yield await Promise.resolve(chunk);
+}
 
 const folder = await mkdtemp(join(tmpdir(), "kill-clickhouse-"));
 const corpus = join(folder, "corpus.jsonl");
-await writeSampleCorpus(corpus, documents);
+if (workload === "corpus") await writeSampleCorpus(corpus, size);
 const inference = await startWithNoiseSae(folder);
 
 interface Outcome {
@@ -57,8 +93,11 @@ class Run {
   /** Starts a service and begins an index of the corpus. */
   static async begin(data: string): Promise<Run> {
     const run = new Run(await ServiceProcess.start("feature-index", data, { MISTRAL_SAE_INFERENCE: inference.address, MISTRAL_SAE_THREADS: "2" }), data);
-    await run.#index.createCorpus({ corpusId: "sample", source: { uri: corpus }, contextSize: CONTEXT });
-    run.#operation = (await run.#index.indexCorpus({ sae: NOISE_SAE.name, corpus: "corpora/sample" })).operation?.name ?? "";
+    if (workload === "codes") await run.#index.createIndex({ indexId: "sample", sae: NOISE_SAE.name, corpusId: "sample", contextSize: CONTEXT });
+    else {
+      await run.#index.createCorpus({ corpusId: "sample", source: { uri: corpus }, contextSize: CONTEXT });
+      run.#operation = (await run.#index.indexCorpus({ sae: NOISE_SAE.name, corpus: "corpora/sample" })).operation?.name ?? "";
+    }
     return run;
   }
 
@@ -69,6 +108,7 @@ class Run {
   /** Resolves when the index is built, or fails with the operation's error. */
   async finished(): Promise<void> {
     try {
+      if (workload === "codes") await this.#ingest();
       for (;;) {
         const { operation } = await this.#operations.getOperation({ name: this.#operation });
         if (operation?.done !== true) await sleep(50);
@@ -120,17 +160,37 @@ class Run {
     await this.#service.stop();
   }
 
-  /** Repeats a call until it is answered; notes what it was told meanwhile. */
+  /** Sends the chunks, each time from the one after the last that is committed, and has the index finished. */
+  async #ingest(): Promise<void> {
+    let next = 0;
+    const goOn = async (chunks: AsyncIterable<Chunk>) => {
+      const { committedSeq } = await this.#index.ingestActivations(chunks);
+      const from = Number(committedSeq[0] ?? -1n) + 1;
+      if (from < next) throw new Error(`chunk ${next - 1} was committed, and ${from - 1} is the last now`);
+      next = from;
+    };
+    do await this.#insist(async () => await goOn(oneOf({ index: INDEX })));
+    while (!(await this.#attempt(async () => await goOn(chunksFrom(next)))));
+    await this.#insist(async () => void (this.#operation = (await this.#index.finishIndex({ name: INDEX })).operation?.name ?? ""));
+  }
+
+  /** Repeats a call until it is answered. */
   async #insist(call: () => Promise<void>): Promise<void> {
-    for (;;) {
-      try {
-        return await call();
-      } catch (error) {
-        const { code, reason, retryDelayMs } = error instanceof RpcError ? error : { code: undefined, reason: String(error), retryDelayMs: undefined };
-        const what = code === Code.Unavailable && reason === "CLICKHOUSE_UNAVAILABLE" && retryDelayMs !== undefined ? "UNAVAILABLE with a time to come back" : `wrong: ${code} ${reason} ${String(error)}`;
-        this.told[what] = (this.told[what] ?? 0) + 1;
-        await sleep(retryDelayMs ?? 100);
-      }
+    while (!(await this.#attempt(call)));
+  }
+
+  /** Whether a call was answered; otherwise notes what it was told, and waits as long as that says. */
+  async #attempt(call: () => Promise<void>): Promise<boolean> {
+    try {
+      await call();
+      return true;
+    } catch (error) {
+      const { code, reason, retryDelayMs } = error instanceof RpcError ? error : { code: undefined, reason: "", retryDelayMs: undefined };
+      const isAway = code === Code.Unavailable && reason === "CLICKHOUSE_UNAVAILABLE" && retryDelayMs !== undefined;
+      const what = isAway ? "UNAVAILABLE with a time to come back" : `wrong: ${code} ${reason} ${String(error)}`;
+      this.told[what] = (this.told[what] ?? 0) + 1;
+      await sleep(retryDelayMs ?? 100);
+      return false;
     }
   }
 
