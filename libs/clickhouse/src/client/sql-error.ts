@@ -38,10 +38,12 @@ export function toSqlError(error: unknown, signal?: AbortSignal): unknown {
   if (signal?.aborted === true) return new SqlError("the query was cancelled", "cancelled", 394, "QUERY_WAS_CANCELLED", { cause: error });
   if (!(error instanceof ClickHouseError)) return isConnectionError(error) ? new SqlError(`ClickHouse is away: ${(error as Error).message}`, "connection", 0, "", { cause: error }) : error;
   const code = Number(error.code);
-  const known = (Object.keys(CODES) as SqlFailure[]).find((failure) => CODES[failure].includes(code));
+  const known = PEER_LOST.test(error.message) ? "connection" : (Object.keys(CODES) as SqlFailure[]).find((failure) => CODES[failure].includes(code));
   return new SqlError(error.message.replaceAll(/ ?\(version [^)]*\)/g, "").trim(), known ?? "server", code, error.type, { cause: error });
 }
 
+// What a server of a cluster says when another one ends in the middle of its answer, or itself; the codes mean other things too.
+const PEER_LOST = /while (?:receiving packet from|reading from socket|writing to socket)|[Ss]erver is shutting down/;
 const SOCKET_CODES = new Set(["ECONNREFUSED", "ECONNRESET", "EPIPE", "ETIMEDOUT", "ENOTFOUND", "EAI_AGAIN", "EHOSTUNREACH", "ENETUNREACH", "ERR_STREAM_PREMATURE_CLOSE"]);
 
 /** Whether the server was not reached, or the connection to it broke. */
