@@ -5,6 +5,8 @@ import { parseArgs } from "node:util";
 import { BuiltIndex } from "./built-index.ts";
 import { benchPages, FeatureDraw } from "./pages.ts";
 import { type Reading, readingsTable } from "./report.ts";
+import { benchRivals } from "./rivals.ts";
+import { benchSearches } from "./searches.ts";
 
 /** What the sections measure with. */
 export interface IndexBench {
@@ -12,11 +14,17 @@ export interface IndexBench {
   readonly draw: FeatureDraw;
   /** How often each thing is done, about. */
   readonly n: number;
+  readonly seed: number;
+  readonly python: string | undefined;
+  readonly threads: number;
+  readonly log: (line: string) => void;
 }
 
 /** Parts of the benchmark over one built index. */
-const sections: Readonly<Record<string, (bench: IndexBench) => Promise<Reading[]>>> = {
+const sections: Readonly<Record<string, (bench: IndexBench) => Promise<Reading[] | string>>> = {
   pages: async ({ built, draw, n }) => await benchPages(built, draw, n),
+  searches: async ({ built, draw, n, seed }) => await benchSearches(built, draw, n, seed),
+  rivals: async ({ built, draw, n, python, threads, log }) => await benchRivals(built, draw, { python, threads, n: n >> 2, log }),
 };
 
 /** `bench index`: the feature index over synthetic codes. */
@@ -29,6 +37,7 @@ export async function runIndexBench(args: readonly string[]): Promise<void> {
       only: { type: "string", default: Object.keys(sections).join(",") },
       n: { type: "string", default: "400" },
       seed: { type: "string" },
+      python: { type: "string" },
       threads: { type: "string", default: String(availableParallelism()) },
       json: { type: "boolean", default: false },
     },
@@ -45,11 +54,18 @@ export async function runIndexBench(args: readonly string[]): Promise<void> {
   try {
     await using built = await BuiltIndex.open({ folder, activations: count(values.activations), shape, threads: Number(values.threads), log });
     // Other features each time, so that calls are first calls.
-    const draw = await FeatureDraw.of(built, values.seed === undefined ? Date.now() : Number(values.seed));
+    const seed = values.seed === undefined ? Date.now() : Number(values.seed);
+    const draw = await FeatureDraw.of(built, seed);
+    const python = [values.python, process.env["MISTRAL_SAE_BENCH_PYTHON"]].find((path) => path !== undefined && path !== "");
     const readings: Reading[] = [];
-    for (const section of chosen) readings.push(...(await section({ built, draw, n: Number(values.n) })));
-    if (values.json) console.log(JSON.stringify({ activations: built.nActivations, tableBytes: built.tableBytes, readings }, undefined, 2));
-    else console.log(`\n${values.threads} threads, load ${loadavg()[0]?.toFixed(1)}\n\n${readingsTable(readings)}`);
+    const tables: string[] = [];
+    for (const section of chosen) {
+      const found = await section({ built, draw, n: Number(values.n), seed, python, threads: Number(values.threads), log });
+      if (typeof found === "string") tables.push(found);
+      else readings.push(...found);
+    }
+    if (values.json) console.log(JSON.stringify({ activations: built.nActivations, tableBytes: built.tableBytes, readings, tables }, undefined, 2));
+    else console.log([`\n${values.threads} threads, load ${loadavg()[0]?.toFixed(1)}`, ...(readings.length > 0 ? [readingsTable(readings)] : []), ...tables].join("\n\n"));
   } finally {
     if (kept === undefined) await rm(folder, { recursive: true, force: true });
   }
