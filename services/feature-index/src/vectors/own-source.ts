@@ -33,6 +33,7 @@ export class OwnSource implements VectorSource {
   readonly #clickhouse: ClickHouse;
   readonly #vocabularies: Vocabularies;
   readonly #index: IndexRecord;
+  #total: Promise<number> | undefined;
 
   constructor(clickhouse: ClickHouse, vocabularies: Vocabularies, index: IndexRecord) {
     this.id = ownSourceId(index);
@@ -48,7 +49,7 @@ export class OwnSource implements VectorSource {
     const wanted = [...new Set(tokensOf.flat().map(({ tokenId }) => tokenId))];
     const vectorOf = new Map<number, Float32Array>();
     let dimension = 0;
-    const { total } = await this.#clickhouse.row<{ total: number }>(`SELECT sum(n) AS total FROM ${T.tokenCounts} WHERE index_id = {indexId:UInt32}`, { indexId });
+    const total = await this.#tokens();
     for (let start = 0; start < wanted.length; start += TOKENS_A_READ) {
       const params = { indexId, tokens: wanted.slice(start, start + TOKENS_A_READ) };
       const where = "WHERE index_id = {indexId:UInt32} AND token_id IN {tokens:Array(UInt32)}";
@@ -64,6 +65,14 @@ export class OwnSource implements VectorSource {
       }
     }
     return { vectors: tokensOf.map((tokens) => sumOf(tokens, vectorOf, dimension)), nInPieces: 0 };
+  }
+
+  /** Tokens that were counted; an index does not change. */
+  async #tokens(): Promise<number> {
+    this.#total ??= this.#clickhouse.row<{ total: number }>(`SELECT sum(n) AS total FROM ${T.tokenCounts} WHERE index_id = {indexId:UInt32}`, { indexId: this.#index.indexId }).then(({ total }) => total);
+    // A failure is not kept.
+    this.#total.catch(() => (this.#total = undefined));
+    return await this.#total;
   }
 
   async close(): Promise<void> {

@@ -14,6 +14,7 @@ export class VectorSources {
   readonly #vocabularies: Vocabularies;
   /** Undefined without one. */
   readonly external: VectorSource | undefined;
+  readonly #own = new Map<number, OwnSource>();
   readonly #spaces = new Set<number>();
   readonly #queries = new Map<string, Float32Array>();
 
@@ -24,7 +25,10 @@ export class VectorSources {
   }
 
   of(index: IndexRecord): VectorSource {
-    return this.external ?? new OwnSource(this.#clickhouse, this.#vocabularies, index);
+    if (this.external !== undefined) return this.external;
+    let own = this.#own.get(index.indexId);
+    if (own === undefined) this.#own.set(index.indexId, (own = new OwnSource(this.#clickhouse, this.#vocabularies, index)));
+    return own;
   }
 
   /** Whether an index' own space is whole. */
@@ -52,6 +56,7 @@ export class VectorSources {
 
   /** Forgets what was read of the tables. */
   forget(): void {
+    this.#own.clear();
     this.#spaces.clear();
     this.#queries.clear();
   }

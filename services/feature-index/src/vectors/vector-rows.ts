@@ -1,7 +1,8 @@
 import { Graph } from "@mistral-sae/model";
 import * as ort from "onnxruntime-node";
 
-const ROWS_A_BLOCK = 8_192;
+/** Each block holds twice as many as the one before: few products for many rows, and no more than twice the memory that they need. */
+const FIRST_BLOCK = 1_024;
 
 /** Products of many rows with one vector on onnxruntime, which reads the rows where they lie. */
 export class RowProduct {
@@ -51,7 +52,7 @@ export class VectorRows {
   }
 
   clear(row: number): void {
-    if (row < this.#blocks.length * ROWS_A_BLOCK) this.#row(row).fill(0);
+    if (row < firstRow(this.#blocks.length)) this.#row(row).fill(0);
   }
 
   /** Calls `found` with the cosine of each row and the vector, 0 for rows that are not set, in their order. */
@@ -59,16 +60,21 @@ export class VectorRows {
     const norm = Math.hypot(...vector);
     if (norm === 0 || this.#dimension === 0) return;
     const unit = vector.map((value) => value / norm);
-    for (const [block, rows] of this.#blocks.entries()) {
-      const cosines = await product.run(rows, unit);
-      for (let i = 0; i < ROWS_A_BLOCK; i++) found(block * ROWS_A_BLOCK + i, cosines[i] as number);
+    const products = await Promise.all(this.#blocks.map(async (rows) => await product.run(rows, unit)));
+    for (const [block, cosines] of products.entries()) {
+      const first = firstRow(block);
+      for (let i = 0; i < cosines.length; i++) found(first + i, cosines[i] as number);
     }
   }
 
   #row(row: number): Float32Array {
-    const block = Math.floor(row / ROWS_A_BLOCK);
-    while (this.#blocks.length <= block) this.#blocks.push(new Float32Array(ROWS_A_BLOCK * this.#dimension));
-    const start = (row % ROWS_A_BLOCK) * this.#dimension;
+    const block = 31 - Math.clz32(Math.floor(row / FIRST_BLOCK) + 1);
+    while (this.#blocks.length <= block) this.#blocks.push(new Float32Array(FIRST_BLOCK * 2 ** this.#blocks.length * this.#dimension));
+    const start = (row - firstRow(block)) * this.#dimension;
     return (this.#blocks[block] as Float32Array).subarray(start, start + this.#dimension);
   }
+}
+
+function firstRow(block: number): number {
+  return FIRST_BLOCK * (2 ** block - 1);
 }

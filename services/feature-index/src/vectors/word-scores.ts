@@ -1,21 +1,25 @@
 import type { ClickHouse } from "@mistral-sae/clickhouse";
-import { smallRows } from "../store/small-rows.ts";
 import { T } from "../store/tables.ts";
 import type { WordToken } from "../words/token-words.ts";
 import type { SearchState } from "./search-state.ts";
 
+/** One thread, and what was decompressed is kept: a few granules are read. */
+const POINT_READ = { max_threads: 1, use_uncompressed_cache: 1 } as const;
+
 /** What each kind of evidence is worth at its best. */
 const WORTH = { explanation: 1, fires: 1, promotes: 0.5 } as const;
 
+/** Values of features, by token. */
+type ByToken<Row> = ReadonlyMap<number, readonly Row[]>;
+
+/** What a token says of a feature. */
 interface Fired {
-  readonly token: number;
   readonly feature: number;
   readonly pmi: number;
   readonly strength: number;
 }
 
 interface Promoted {
-  readonly token: number;
   readonly feature: number;
   readonly logit: number;
 }
@@ -30,7 +34,7 @@ interface Promoted {
  */
 export async function wordScores(clickhouse: ClickHouse, state: SearchState, indexId: number, stems: readonly string[], tokensOf: readonly (readonly WordToken[])[], scores: Float64Array): Promise<void> {
   const tokens = [...new Set(tokensOf.flat().map(({ tokenId }) => tokenId))];
-  const [fired, promoted] = tokens.length === 0 ? [[], []] : await Promise.all([readFired(clickhouse, indexId, tokens), readPromoted(clickhouse, indexId, tokens)]);
+  const [fired, promoted] = await Promise.all([readFired(clickhouse, indexId, tokens), readPromoted(clickhouse, indexId, tokens)]);
 
   let best = 0;
   const explained = new Map<number, number>();
@@ -40,14 +44,12 @@ export async function wordScores(clickhouse: ClickHouse, state: SearchState, ind
   });
   for (const [feature, score] of explained) scores[feature]! += (WORTH.explanation * score) / best;
 
-  const firedOn = Map.groupBy(fired, ({ token }) => token);
-  const promotes = Map.groupBy(promoted, ({ token }) => token);
   for (const word of tokensOf) {
     const share = WORTH.fires / tokensOf.length;
-    for (const [feature, value] of firings(state, word, firedOn)) scores[feature]! += share * Math.sqrt(value);
+    for (const [feature, value] of firings(state, word, fired)) scores[feature]! += share * Math.sqrt(value);
     const highest = new Map<number, number>();
     for (const { tokenId, weight } of word) {
-      for (const { feature, logit } of promotes.get(tokenId) ?? []) {
+      for (const { feature, logit } of promoted.get(tokenId) ?? []) {
         const against = (weight * logit) / Math.max(state.highestLogit[feature] ?? 0, 1e-30);
         highest.set(feature, Math.max(against, highest.get(feature) ?? 0));
       }
@@ -57,7 +59,7 @@ export async function wordScores(clickhouse: ClickHouse, state: SearchState, ind
 }
 
 /** How strongly features fire on a word: the mean over its tokens' occurrences. */
-function firings({ tokenCounts, tokensCounted }: SearchState, word: readonly WordToken[], fired: ReadonlyMap<number, readonly Fired[]>): Map<number, number> {
+function firings({ tokenCounts, tokensCounted }: SearchState, word: readonly WordToken[], fired: ByToken<Fired>): Map<number, number> {
   const occurrences = word.reduce((sum, { tokenId }) => sum + (tokenCounts.get(tokenId) ?? 0), 0);
   const values = new Map<number, number>();
   for (const { tokenId, weight } of word) {
@@ -72,20 +74,26 @@ function firings({ tokenCounts, tokensCounted }: SearchState, word: readonly Wor
   return values;
 }
 
-async function readFired(clickhouse: ClickHouse, indexId: number, tokens: readonly number[]): Promise<Fired[]> {
-  return await smallRows<Fired>(
-    clickhouse,
-    { token: ["token_id", (row) => row.u32()], feature: ["feature_index", (row) => row.u32()], pmi: ["pmi", (row) => row.f32()], strength: ["strength", (row) => row.f32()] },
-    `FROM ${T.tokenFeatures} WHERE index_id = {indexId:UInt32} AND token_id IN {tokens:Array(UInt32)} ORDER BY token_id, feature_index`,
-    { indexId, tokens },
-  );
+async function readFired(clickhouse: ClickHouse, indexId: number, tokens: readonly number[]): Promise<ByToken<Fired>> {
+  const sql = `SELECT token_id, feature_index, pmi, strength FROM ${T.tokenFeatures} WHERE index_id = {indexId:UInt32} AND token_id IN {tokens:Array(UInt32)} ORDER BY token_id, feature_index`;
+  return byToken(await clickhouse.small(sql, { indexId, tokens }, POINT_READ), 16, (view, at) => ({ feature: view.getUint32(at + 4, true), pmi: view.getFloat32(at + 8, true), strength: view.getFloat32(at + 12, true) }));
 }
 
-async function readPromoted(clickhouse: ClickHouse, indexId: number, tokens: readonly number[]): Promise<Promoted[]> {
-  return await smallRows<Promoted>(
-    clickhouse,
-    { token: ["token_id", (row) => row.u32()], feature: ["feature_index", (row) => row.u32()], logit: ["logit", (row) => row.f32()] },
-    `FROM ${T.logitFeatures} WHERE index_id = {indexId:UInt32} AND negative = 0 AND token_id IN {tokens:Array(UInt32)} ORDER BY token_id, feature_index`,
-    { indexId, tokens },
-  );
+async function readPromoted(clickhouse: ClickHouse, indexId: number, tokens: readonly number[]): Promise<ByToken<Promoted>> {
+  const sql = `SELECT token_id, feature_index, logit FROM ${T.logitFeatures} WHERE index_id = {indexId:UInt32} AND negative = 0 AND token_id IN {tokens:Array(UInt32)} ORDER BY token_id, feature_index`;
+  return byToken(await clickhouse.small(sql, { indexId, tokens }, POINT_READ), 12, (view, at) => ({ feature: view.getUint32(at + 4, true), logit: view.getFloat32(at + 8, true) }));
+}
+
+/** Rows of RowBinary that all take `width` bytes and begin with a token. */
+function byToken<Row>(bytes: Uint8Array, width: number, read: (view: DataView, at: number) => Row): Map<number, Row[]> {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const rows = new Map<number, Row[]>();
+  let list: Row[] = [];
+  let last = -1;
+  for (let at = 0; at < bytes.length; at += width) {
+    const token = view.getUint32(at, true);
+    if (token !== last) rows.set((last = token), (list = []));
+    list.push(read(view, at));
+  }
+  return rows;
 }
