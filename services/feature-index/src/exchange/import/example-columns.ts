@@ -60,8 +60,12 @@ export class ExampleRun {
 
   add(given: GivenExample, path: string, line: number): void {
     const tokens = given.tokens.map((text) => this.#numbers.ids.get(text) as number);
-    const special = [...tokens.keys()].filter((i) => this.#numbers.special.has(tokens[i] as number));
-    const firing = [...given.values.keys()].filter((i) => given.values[i] !== 0);
+    const special: number[] = [];
+    const firing: number[] = [];
+    for (let i = 0; i < tokens.length; i++) {
+      if (this.#numbers.special.has(tokens[i] as number)) special.push(i);
+      if (given.values[i] !== 0) firing.push(i);
+    }
     this.#rows.push({ given, file: basename(path), line, tokens, special, firing });
   }
 

@@ -15,7 +15,8 @@ export function shortestOf(value: number): number {
 
 /** The form in which Float32 values give back the numbers given. */
 export function formOf(values: readonly number[]): ValueForm {
-  if (values.every((value) => shortestOf(Math.fround(value)) === value)) return 0;
+  // Most values are 0, which all forms have.
+  if (values.every((value) => value === 0 || shortestOf(Math.fround(value)) === value)) return 0;
   return values.every((value) => Math.fround(value) === value) ? 1 : 2;
 }
 
