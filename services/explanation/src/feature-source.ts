@@ -111,6 +111,11 @@ export class FeatureSource {
       await this.#index.putExplanations({ entries: entries.slice(start, start + pageSize) }, { signal });
     }
   }
+
+  /** Takes explanations out of the index; those that are not there are passed over. At most 1000. */
+  async withdraw(entries: readonly { readonly feature: string; readonly name: string }[], signal: AbortSignal): Promise<void> {
+    await this.#index.deleteExplanations({ entries: [...entries] }, { signal });
+  }
 }
 
 /** Highest balanced accuracy among the scores. */

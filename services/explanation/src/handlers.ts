@@ -14,7 +14,7 @@ import type { ExplanationDesk } from "./explanation-desk.ts";
 import { batchExplainKind } from "./jobs/batch-explain.ts";
 import { batchScoreKind } from "./jobs/batch-score.ts";
 import { explanationTypes, scoreTypes } from "./method-lists.ts";
-import { parseExplanation, parseFeature, parseParent, parseSae } from "./names.ts";
+import { featureName, parseExplanation, parseFeature, parseParent, parseSae } from "./names.ts";
 import { resolveScoreConfig } from "./scorers/score-settings.ts";
 import type { PagePosition, StoredExplanation } from "./store/explanation-store.ts";
 
@@ -75,8 +75,11 @@ export function explanationHandlers(desk: ExplanationDesk, engine: JobEngine): H
       };
     },
 
-    deleteExplanation: async ({ name }) => {
-      if (!desk.store.delete(parseExplanation(name, "name"))) throw notFound(name);
+    deleteExplanation: async ({ name }, { signal }) => {
+      const { key } = existing(name);
+      // First from the index: where that fails, the call can be made again.
+      await desk.source.withdraw([{ feature: featureName(key), name }], signal);
+      desk.store.delete(key);
       return {};
     },
 

@@ -63,6 +63,7 @@ export async function startFakeIndex(n: number): Promise<FakeIndex> {
           for (const entry of entries) published.set(entry.summary?.name ?? "", entry);
           return { nStored: entries.length };
         },
+        deleteExplanations: async ({ entries }) => ({ nDeleted: entries.filter(({ name }) => published.delete(name)).length }),
       }),
     ],
   });

@@ -82,7 +82,9 @@ describe("without a language model", () => {
     expect(rated.explanation?.votes).toBe(0n);
     await service.explanation.rateExplanation({ name, vote: 0, rater: "ann" });
     expect((await service.explanation.getExplanation({ name })).explanation?.votes).toBe(1n);
+    expect(service.index.published.has(name)).toBe(true);
     await service.explanation.deleteExplanation({ name });
+    expect(service.index.published.has(name)).toBe(false);
     await expect(service.explanation.getExplanation({ name })).rejects.toMatchObject({ code: Code.NotFound });
   });
 

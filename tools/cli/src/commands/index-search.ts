@@ -19,6 +19,7 @@ interface SearchOptions {
   readonly sae?: string;
   readonly corpus?: string;
   readonly limit: number;
+  readonly textWeight?: number;
 }
 
 interface TopOptions {
@@ -34,10 +35,11 @@ interface TopOptions {
 export function registerSearchVerbs(index: Command): void {
   index
     .command("search")
-    .description("Find features by words: in their explanations and the tokens they fire on.")
+    .description("Find features by words and by meaning: in their explanations, the tokens they fire on and promote, and by vectors.")
     .argument("<words...>", "what to look for")
     .option("--sae <sae>", "the SAE; the only one loaded otherwise")
     .option("--corpus <corpus>", "corpus; the SAE's newest index otherwise")
+    .option("--text-weight <share>", "what words count against vectors, 0 to 1 (default: 0.5, or 1 while there are no vectors)", decimal({ min: 0, max: 1 }))
     .option("--limit <n>", "at most this many", integer({ min: 1 }), 20)
     .action(run(search));
   index
@@ -57,14 +59,19 @@ async function search({ output, signal, address }: CommandContext, words: readon
   const clients = connect(address);
   const parent = await resolveSae(clients, options.sae, signal);
   const query = words.join(" ");
+  const { textWeight } = options;
+  let vectorSource = "";
+  let nPending = 0n;
   const hits = await allPages(async (pageToken) => {
     const page = await clients.featureIndex.searchExplanations(
-      { parent, query, pageSize: Math.min(options.limit, 1000), pageToken, corpus: corpusName(options.corpus) },
+      { parent, query, pageSize: Math.min(options.limit, 1000), pageToken, corpus: corpusName(options.corpus), ...(textWeight === undefined ? {} : { textWeight }) },
       { signal },
     );
+    ({ vectorSource, nPending } = page);
     return { rows: page.hits, nextPageToken: page.nextPageToken };
   }, options.limit);
-  const message = { $typeName: SearchExplanationsResponseSchema.typeName, hits, nextPageToken: "" } as const;
+  const message = { $typeName: SearchExplanationsResponseSchema.typeName, hits, nextPageToken: "", vectorSource, nPending } as const;
+  if (nPending > 0n) output.note(`${nPending} explanations have no vector yet and are found by their words alone`);
   output.message(SearchExplanationsResponseSchema, message, () =>
     hits.length === 0
       ? `nothing found for "${query}"`
