@@ -20,9 +20,12 @@ beforeAll(async () => {
   const uri = writeToyCorpus(`${folder}/corpus`, toyDocuments(200));
   const build = async (each: TestService) => {
     await each.index.createCorpus({ corpusId: "toy", source: { uri }, contextSize: 32 });
-    return await finished(each, (await each.index.indexCorpus({ sae: TOY.sae, corpus: "corpora/toy" })).operation);
+    return (await each.index.indexCorpus({ sae: TOY.sae, corpus: "corpora/toy" })).operation;
   };
-  await Promise.all([build(service), build(alone)]);
+  const inCluster = await build(service);
+  for await (const { operation } of service.operations.watchOperation({ name: inCluster?.name ?? "" })) if (operation?.progress?.stage === "encode") break;
+  shards.kill(2);
+  await Promise.all([finished(service, inCluster), finished(alone, await build(alone))]);
   const entries = [3, 4].map((n) => ({ feature: `${TOY.sae}/features/${n}`, summary: { name: `${TOY.sae}/features/${n}/explanations/a`, description: `words of kind ${n}`, explanationType: "summary" } }));
   for (const each of [service, alone]) await each.index.putExplanations({ entries });
 });
@@ -49,7 +52,7 @@ async function sql({ index }: TestService, text: string): Promise<string> {
 const sums = async ({ index }: TestService) => (await index.listIndexes({ withTableChecksums: true })).indexes[0]?.tableChecksums;
 
 describe("a cluster of two shards", () => {
-  it("holds the rows that one server holds, each shard some of them", async () => {
+  it("holds the rows that one server holds, each shard some of them, though a shard was killed on the way", async () => {
     expect(await sums(service)).toEqual(await sums(alone));
     for (const table of ["documents", "sequences", "features", "feature_examples"]) {
       const counts = await Promise.all(shards.servers.map((server) => onShard<{ n: number }>(server, `SELECT count() AS n FROM mistral_sae_shard.${table}`)));
