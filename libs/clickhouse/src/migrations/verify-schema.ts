@@ -24,18 +24,19 @@ export async function readTables(clickhouse: ClickHouse, databases: readonly str
   const of = (table: string) => (cluster === undefined ? `system.${table}` : `clusterAllReplicas('${cluster}', system.${table})`);
   const server = cluster === undefined ? "toUInt32(0)" : "_shard_num";
   const settings = cluster === undefined ? {} : { skip_unavailable_shards: 1 as const };
-  const tables = await clickhouse.rows<Omit<StandingTable, "columns">>(
+  const reading = clickhouse.rows<Omit<StandingTable, "columns">>(
     `SELECT ${server} AS server, hostName() AS host, concat(t.database, '.', t.name) AS name, engine, sorting_key AS sortingKey, partition_key AS partitionKey, comment
      FROM ${of("tables")} AS t WHERE t.database IN {databases:Array(String)} ORDER BY server, name`,
     { databases },
     { settings },
   );
-  const columns = await clickhouse.rows<{ server: number; name: string; columns: [string, string][] }>(
+  const readingColumns = clickhouse.rows<{ server: number; name: string; columns: [string, string][] }>(
     `SELECT ${server} AS server, concat(c.database, '.', c.table) AS name, arrayMap(x -> [x.2, x.3], arraySort(groupArray((c.position, c.name, c.type)))) AS columns
      FROM ${of("columns")} AS c WHERE c.database IN {databases:Array(String)} GROUP BY server, c.database, c.table`,
     { databases },
     { settings },
   );
+  const [tables, columns] = await Promise.all([reading, readingColumns]);
   const byTable = new Map(columns.map((row) => [`${row.server} ${row.name}`, row.columns]));
   return tables.map((table) => ({ ...table, columns: byTable.get(`${table.server} ${table.name}`) ?? [] }));
 }
