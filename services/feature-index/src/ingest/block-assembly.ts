@@ -53,7 +53,9 @@ export class BlockAssembly {
     this.#pool.grow(this.#memory, used, used + end - start);
     this.#memory.indices.set(code.indices.subarray(start, end), used);
     this.#memory.acts.set(code.acts.subarray(start, end), used);
-    for (let row = 1; row <= rows; row++) rowOffsets[this.#nTokens + row] = used + startOf(firstRow + row) - start;
+    const base = used - start;
+    if (code.rowOffsets === undefined) for (let row = 1; row <= rows; row++) rowOffsets[this.#nTokens + row] = base + (firstRow + row) * code.k;
+    else for (let row = 1; row <= rows; row++) rowOffsets[this.#nTokens + row] = base + (code.rowOffsets[firstRow + row] as number);
     let at = this.#nTokens;
     for (const window of windows) {
       this.#tokens.set(window.tokenIds, at);

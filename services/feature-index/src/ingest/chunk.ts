@@ -1,7 +1,7 @@
 import type { TokenSequence } from "@mistral-sae/contracts/mistral_sae/common/v1/tokens";
 import type { IngestActivationsRequest } from "@mistral-sae/contracts/mistral_sae/feature_index/v1/feature_index";
 import { invalidArgument } from "@mistral-sae/rpc";
-import { InputError } from "@mistral-sae/tensor";
+import { InputError, type WireSparseCodeInput } from "@mistral-sae/tensor";
 import { type BlockCode, blockCode } from "../blocks/block-code.ts";
 import { specialTokens } from "../corpus/tokenize.ts";
 
@@ -28,7 +28,7 @@ export interface ChunkWindow {
 /** A chunk that can be stored. */
 export interface Chunk {
   readonly windows: readonly ChunkWindow[];
-  /** One row a token, window after window. Views of the message. */
+  /** One row a token, window after window. Views, valid until the next chunk is read. */
   readonly code: BlockCode;
 }
 
@@ -40,6 +40,9 @@ export class ChunkReader {
   readonly #rules: ChunkRules;
   /** Number of the token that each feature came on last. */
   readonly #lastToken: Uint32Array;
+  // A message's fields lie anywhere in it; one copy to where they are aligned, into memory that is used again.
+  readonly #indices = new Scratch();
+  readonly #acts = new Scratch();
   #tokens = 0;
 
   constructor(rules: ChunkRules) {
@@ -56,7 +59,7 @@ export class ChunkReader {
     if (code === undefined) throw invalidArgument("code", `is not set, wanted the codes of ${nTokens} tokens`);
     if (code.nTokens !== nTokens) throw invalidArgument("code.n_tokens", `got ${code.nTokens}, wanted the ${nTokens} tokens of the sequences`);
     if (code.dSae !== this.#rules.dSae) throw invalidArgument("code.d_sae", `got ${code.dSae}, wanted ${this.#rules.dSae}, the width of the index's SAE`);
-    const rows = readCode(code);
+    const rows = readCode({ ...code, featureIndices: this.#indices.hold(code.featureIndices), activations: this.#acts.hold(code.activations) });
     this.#requireRows(rows);
     return { windows, code: rows };
   }
@@ -72,7 +75,7 @@ export class ChunkReader {
     }
     const bytes = Math.ceil(tokenIds.length / 8);
     if (isSpecial.length > 0 && isSpecial.length !== bytes) throw invalidArgument(`${field}.is_special`, `got ${isSpecial.length} bytes, wanted none or ${bytes}: one bit a token`);
-    const special = isSpecial.length > 0 ? specialTokens(sequence) : tokenIds.flatMap((id, t) => (specialIds.has(id) ? [t] : []));
+    const special = isSpecial.length > 0 ? specialTokens(sequence) : specialAmong(tokenIds, specialIds);
     return { docId: Number(docId), source, tokenIds, special };
   }
 
@@ -97,7 +100,25 @@ export class ChunkReader {
   }
 }
 
-function readCode(code: NonNullable<IngestActivationsRequest["code"]>): BlockCode {
+function specialAmong(tokenIds: readonly number[], specialIds: ReadonlySet<number>): number[] {
+  const special: number[] = [];
+  for (let t = 0; t < tokenIds.length; t++) if (specialIds.has(tokenIds[t] as number)) special.push(t);
+  return special;
+}
+
+/** Memory for one field's bytes. */
+class Scratch {
+  #bytes = new Uint8Array(0);
+
+  /** A copy at an aligned address, valid until the next call. */
+  hold(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+    if (bytes.length > this.#bytes.length) this.#bytes = new Uint8Array(bytes.length);
+    this.#bytes.set(bytes);
+    return this.#bytes.subarray(0, bytes.length);
+  }
+}
+
+function readCode(code: WireSparseCodeInput): BlockCode {
   try {
     return blockCode(code);
   } catch (error) {
