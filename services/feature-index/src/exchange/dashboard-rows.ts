@@ -98,7 +98,7 @@ export async function readGiven({ clickhouse, vocabularies }: Pick<DashboardPart
     { signal },
   );
   const examples = rows.filter(({ kind }) => kind === "activation");
-  const [windows, firings, texts] = await Promise.all([readWindows(clickhouse, corpus.corpusId, examples.map(({ ordinal }) => ordinal)), readFirings(clickhouse, indexId, features, signal), vocabularies.texts(corpus.vocabularyId)]);
+  const [windows, firings, texts] = await Promise.all([readWindows(clickhouse, corpus, examples.map(({ ordinal }) => ordinal)), readFirings(clickhouse, indexId, features, signal), vocabularies.texts(corpus.vocabularyId)]);
   const activation = ({ ordinal, row, form, vals }: ImportedRow): JsonRow => {
     const tokens = (windows.get(ordinal)?.tokens ?? []).map((id) => texts[id] ?? "");
     const values = form === 2 ? vals : tokens.map(() => 0);

@@ -61,7 +61,7 @@ export function featureHandlers(parts: Parts): Pick<Handlers<typeof FeatureIndex
       const group = request.group === ActivationGroup.UNSPECIFIED ? ActivationGroup.TOP : request.group;
       if (group === ActivationGroup.NON_ACTIVATING) requireActivations(index, "where a feature does not fire");
       const page = offsetPage(request, ["activations", index.indexId, feature, group, nBins, String(seed), dataSource], DEFAULT_EXAMPLES);
-      const read = (sequences: readonly number[]) => readWindows(clickhouse, index.corpus.corpusId, sequences);
+      const read = (sequences: readonly number[]) => readWindows(clickhouse, index.corpus, sequences);
       const source = new FiringSource(clickhouse, index, feature, dataSource, signal);
       const chosen = await chooseExamples(source, { group, nBins: nBins === 0 ? DEFAULT_STRATA : nBins, seed, ...page }, read);
       const windows = await read(chosen.examples.map(({ firing }) => firing.sequence));

@@ -88,7 +88,7 @@ async function readOfIndex(clickhouse: ClickHouse, { indexId, corpus, sae }: Ind
   const mentioned = new Set([...rows.values()].flatMap((row) => [row.feature, ...row.nearest, ...row.encoderNearest, ...correlatedOf(row).map((other) => other.feature)]));
   const [explanations, windows] = await Promise.all([
     readExplanations(clickhouse, sae.saeId, [...mentioned]),
-    readWindows(clickhouse, corpus.corpusId, examples.map(({ sequence }) => sequence)),
+    readWindows(clickhouse, corpus, examples.map(({ sequence }) => sequence)),
   ]);
   const examplesOf = Map.groupBy(examples, ({ feature }) => feature);
   return new Map([...rows].map(([feature, row]) => [feature, { row, examples: examplesOf.get(feature) ?? [], windows, explanations }]));

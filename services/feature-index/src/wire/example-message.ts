@@ -63,6 +63,7 @@ export function exampleMessage(firing: WindowFiring, window: StoredWindow | unde
     binContains: bin.contains,
     group: bin.group,
     dataSource: window.source,
+    documentMetadata: window.metadata,
     bin: bin.bin,
   };
 }
