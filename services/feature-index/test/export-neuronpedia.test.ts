@@ -90,7 +90,7 @@ describe("an export for Neuronpedia", () => {
 
   it("writes explanations, what its importer would change already changed", async () => {
     const [row] = await rowsOf(`${at}/explanations/batch-0.jsonl.gz`);
-    expect(row).toMatchObject({ index: "3", description: "words of a kind", typeName: "summary", explanationModelName: null, authorId: null });
+    expect(row).toMatchObject({ index: "3", description: "words of a kind", typeName: "summary", explanationModelName: null, authorId: "mistral-sae" });
   });
 
   it("is the same bytes a second time", async () => {

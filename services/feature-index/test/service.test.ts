@@ -515,7 +515,3 @@ describe("search", () => {
 function sum(values: readonly number[]): number {
   return values.reduce((total, value) => total + value, 0);
 }
-
-it("says clearly what it does not offer yet", async () => {
-  await expect(service.index.importDelphiCache({ sae: TOY.sae, uri: "/none" })).rejects.toMatchObject({ code: Code.Unimplemented });
-});
