@@ -7,6 +7,7 @@ import { registerBuildVerbs } from "./index-build.ts";
 import { registerExportVerb } from "./index-export.ts";
 import { registerImportVerb } from "./index-import.ts";
 import { registerQueryVerbs } from "./index-queries.ts";
+import { registerIngestVerbs } from "./index-ingest.ts";
 import { registerSearchVerbs } from "./index-search.ts";
 import { registerSqlVerb } from "./index-sql.ts";
 import { registerStorageVerbs } from "./index-storage.ts";
@@ -16,6 +17,7 @@ export function registerIndexCommands(program: Command): void {
   const index = group(program, "index", "The feature index: every activation of a corpus, a query away.");
   registerCorpusVerbs(index);
   registerBuildVerbs(index);
+  registerIngestVerbs(index);
   registerFeatureVerbs(index);
   registerSearchVerbs(index);
   registerCompareVerbs(index);
