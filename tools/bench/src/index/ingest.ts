@@ -138,7 +138,7 @@ async function* chunkMessages({ k, dSae, contextSize }: Shape, made: readonly Bl
   for (let seq = 0; seq < chunks; seq++) {
     const { tokens, rows } = made[(shard + Math.floor(seq / perBlock)) % made.length]!;
     const first = (seq % perBlock) * CHUNK_TOKENS;
-    const part = <A extends Uint32Array | Uint16Array>(values: A) => bytesOf(values.subarray(first * k, (first + CHUNK_TOKENS) * k)) as Uint8Array<ArrayBuffer>;
+    const part = (values: Uint32Array | Uint16Array) => bytesOf(values.subarray(first * k, (first + CHUNK_TOKENS) * k)) as Uint8Array<ArrayBuffer>;
     yield await Promise.resolve({
       index: "indexes/codes",
       shard,
