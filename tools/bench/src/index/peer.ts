@@ -33,7 +33,7 @@ export async function startSyntheticPeer(shape: Shape): Promise<SyntheticPeer> {
       return await Promise.resolve({ sequences });
     },
     detokenize: async ({ sequences }) =>
-      await Promise.resolve({ texts: [], sequences: sequences.map(({ tokenIds }) => ({ tokenIds, strTokens: tokenIds.map(tokenText), isSpecial: specialBits(tokenIds) })) }),
+      await Promise.resolve({ texts: sequences.map(({ tokenIds }) => tokenIds.map(tokenText).join("")), sequences: sequences.map(({ tokenIds }) => ({ tokenIds, strTokens: tokenIds.map(tokenText), isSpecial: specialBits(tokenIds) })) }),
   });
   const saes = implement(SaeService, {
     getSae: async ({ name }) => {
