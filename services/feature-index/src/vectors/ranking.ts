@@ -18,7 +18,8 @@ export interface Ranking {
 export function rankFeatures(text: Float64Array, cosine: Float64Array, weight: number, offset: number, limit: number): Ranking {
   const ofText = weight / (largest(text) || 1);
   const ofCosine = (1 - weight) / (largest(cosine) || 1);
-  const values = text.map((value, feature) => ofText * value + ofCosine * Math.max(0, cosine[feature] as number));
+  const values = new Float64Array(text.length);
+  for (let feature = 0; feature < values.length; feature++) values[feature] = ofText * (text[feature] as number) + ofCosine * Math.max(0, cosine[feature] as number);
   const wanted = offset + limit;
   const best: number[] = [];
   let total = 0;

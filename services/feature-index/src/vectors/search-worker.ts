@@ -64,7 +64,9 @@ async function search({ scope, freshness, stems, tokensOf, vector, weight, offse
   }
   const text = new Float64Array(scope.dSae);
   const cosine = new Float64Array(scope.dSae);
-  if (weight > 0) await wordScores(clickhouse, state, scope.indexId, stems, tokensOf, text);
+  // ClickHouse reads while the products are computed.
+  const words = weight > 0 ? wordScores(clickhouse, state, scope.indexId, stems, tokensOf, text) : Promise.resolve();
+  words.catch(() => undefined);
   if (weight < 1 && vector !== undefined) {
     const raise = (feature: number | undefined, value: number): void => {
       if (feature !== undefined && value > (cosine[feature] ?? Number.POSITIVE_INFINITY)) cosine[feature] = value;
@@ -72,6 +74,7 @@ async function search({ scope, freshness, stems, tokensOf, vector, weight, offse
     await explanations.vectors.cosines(await product, vector, (row, value) => raise(explanations.featureOf(row), value));
     await featureVectors.cosines(await product, vector, raise);
   }
+  await words;
   return { ...rankFeatures(text, cosine, weight, offset, limit), nPending, nVectors };
 }
 

@@ -32,6 +32,8 @@ export class RowProduct {
 export class VectorRows {
   readonly #blocks: Float32Array[] = [];
   #dimension = 0;
+  /** Rows up to the last one that was set. */
+  #used = 0;
 
   /** 0 before the first one. */
   get dimension(): number {
@@ -48,11 +50,12 @@ export class VectorRows {
     if (vector.length !== this.#dimension) throw new Error(`a vector has ${vector.length} values, wanted the ${this.#dimension} of the others`);
     const norm = Math.hypot(...vector);
     const into = this.#row(row);
+    this.#used = Math.max(this.#used, row + 1);
     for (let i = 0; i < vector.length; i++) into[i] = norm > 0 ? (vector[i] as number) / norm : 0;
   }
 
   clear(row: number): void {
-    if (row < firstRow(this.#blocks.length)) this.#row(row).fill(0);
+    if (row < this.#used) this.#row(row).fill(0);
   }
 
   /** Calls `found` with the cosine of each row and the vector, 0 for rows that are not set, in their order. */
@@ -60,9 +63,9 @@ export class VectorRows {
     const norm = Math.hypot(...vector);
     if (norm === 0 || this.#dimension === 0) return;
     const unit = vector.map((value) => value / norm);
-    const products = await Promise.all(this.#blocks.map(async (rows) => await product.run(rows, unit)));
-    for (const [block, cosines] of products.entries()) {
+    for (const [block, rows] of this.#blocks.entries()) {
       const first = firstRow(block);
+      const cosines = await product.run(rows.subarray(0, Math.max(0, this.#used - first) * this.#dimension), unit);
       for (let i = 0; i < cosines.length; i++) found(first + i, cosines[i] as number);
     }
   }
