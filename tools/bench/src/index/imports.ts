@@ -42,12 +42,12 @@ export async function runImportsBench(args: readonly string[]): Promise<void> {
         if (format === "delphi") await writeCache(folder, "layers.16", shape, Number(values.activations));
         else await writeDashboards(folder, format, shape, Number(values.features));
       }
-      const plain = await measure(format, folder, peer.address, Number(values.threads), 0);
+      const plain = await measure(format, folder, peer.address, Number(values.threads), { kills: 0, seconds: 0 });
       const n = format === "delphi" ? plain.nActivations : Number(values.features) * EXAMPLES_A_FEATURE;
       const unit = format === "delphi" ? "activations" : "examples";
       console.log(`${format}: ${n} ${unit}, ${(await bytesOf(folder) / 1e6).toFixed(0)} MB in ${plain.seconds.toFixed(1)} s, ${Math.round(n / plain.seconds)} ${unit}/s; largest RSS: service ${plain.serviceMb} MB, ClickHouse ${plain.databaseMb} MB; ${(plain.storedBytes / 1e6).toFixed(0)} MB stored; ${plain.stages}`);
       if (kills === 0) continue;
-      const killed = await measure(format, folder, peer.address, Number(values.threads), kills);
+      const killed = await measure(format, folder, peer.address, Number(values.threads), { kills, seconds: plain.seconds });
       console.log(`${format}: killed ${killed.kills} times (${killed.stages}): ${killed.checksums === plain.checksums ? "the same tables" : "OTHER TABLES"}`);
       if (killed.checksums !== plain.checksums) process.exitCode = 1;
     }
@@ -57,7 +57,7 @@ export async function runImportsBench(args: readonly string[]): Promise<void> {
   }
 }
 
-async function measure(format: Format, uri: string, inference: string, threads: number, kills: number) {
+async function measure(format: Format, uri: string, inference: string, threads: number, { kills, seconds: usual }: { readonly kills: number; readonly seconds: number }) {
   const data = await mkdtemp(join(tmpdir(), "bench-import-data-"));
   let service = await start(data, inference, threads);
   try {
@@ -66,7 +66,8 @@ async function measure(format: Format, uri: string, inference: string, threads: 
     const name = operation?.name ?? "";
     const killedIn: string[] = [];
     for (let kill = 0; kill < kills; kill++) {
-      await sleep(300 + ((kill * 7_919) % 1_700));
+      // Long enough for the check of all files, which begins anew, to be passed now and then.
+      await sleep(1000 * usual * (0.15 + 0.09 * ((kill * 3) % 5)));
       const { operation: now } = await service.operations.getOperation({ name });
       if (now?.done === true) break;
       killedIn.push(now?.progress?.stage ?? "");
