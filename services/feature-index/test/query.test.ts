@@ -125,10 +125,9 @@ describe("query", () => {
       return (JSON.parse(said) as { data: unknown[] }).data;
     };
     for (const { query, type } of templating.list) if (type === "query") await ask(query);
-    for (const { title, targets } of panels) {
-      const found = await ask(targets[0]?.rawSql ?? "");
-      if (!/^(?:Training|Explanations)/.test(title)) expect(found.length, title).toBeGreaterThan(0);
-    }
+    const empty: string[] = [];
+    for (const { title, targets } of panels) if ((await ask(targets[0]?.rawSql ?? "")).length === 0) empty.push(title);
+    expect(empty.filter((title) => !/^(?:Training|Explanations)/.test(title))).toEqual([]);
   });
 
   it("saves queries, lists their parameters, and leaves those that ship alone", async () => {
@@ -191,7 +190,7 @@ describe("query", () => {
 
   it.each([
     ["rows", "SELECT number FROM numbers(200000)", Code.ResourceExhausted, /100\.00 thousand.*add LIMIT/s],
-    ["bytes", "SELECT leftPad(toString(number), 1000) FROM numbers(9000)", Code.ResourceExhausted, /4\.00 MiB.*add LIMIT/s],
+    ["bytes", "SELECT hex(toFixedString(toString(number), 500)) FROM numbers(9000)", Code.ResourceExhausted, /4\.00 MiB.*add LIMIT/s],
     ["memory", "SELECT groupArray(number) FROM numbers(1000000000)", Code.ResourceExhausted, /200\.00 MiB.*group by fewer/s],
     ["time", "SELECT sum(sipHash64(number)) FROM numbers(200000000000)", Code.DeadlineExceeded, /2000 ms.*read less/s],
   ])("says which limit of %s a query passes, and what to do", async (_, sql, code, message) => {

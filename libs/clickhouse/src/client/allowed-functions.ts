@@ -1,7 +1,7 @@
 /**
  * Functions that read-only users may call, by group, in lower case: what arithmetic, statistics, text and time need. What
  * reads files, settings, dictionaries, other tables or the server itself is not among them, nor is what one call can keep
- * busy for longer than a query may take (a query is not stopped within a call).
+ * busy for longer than a query may take (a query is not stopped within a call), such as what makes long texts.
  * https://clickhouse.com/docs/sql-reference/functions
  */
 const SCALAR_FUNCTIONS = `
@@ -17,14 +17,14 @@ const SCALAR_FUNCTIONS = `
   arrayelement arrayelementornull arrayenumerate arrayenumeratedense arrayenumerateuniq arrayexcept arrayexists arrayfill arrayfilter arrayfirst arrayfirstindex arrayfirstornull arrayflatten flatten
   arrayintersect arrayunion arraysymmetricdifference arrayjaccardindex arrayjoin unnest arraylast arraylastindex arraylastornull arraymap arraymax arraymin arrayproduct arraypopback arraypopfront arraypushback arraypushfront
   arrayreduce arrayresize arrayreverse arrayreversefill arrayreversesort arrayreversesplit arrayrotateleft arrayrotateright arrayshiftleft arrayshiftright arrayslice arraysort arraypartialsort arraypartialreversesort
-  arraysplit arraystringconcat arraysum arraytopk arraybottomk arrayuniq arraywithconstant arrayzip arrayzipunaligned countequal empty notempty has hasall hasany hassubstr indexof length range replicate reverse
+  arraysplit arraystringconcat arraysum arraytopk arraybottomk arrayuniq arraywithconstant arrayzip arrayzipunaligned countequal empty notempty has hasall hasany hassubstr indexof length range reverse
   emptyarraytosingle emptyarraystring emptyarrayuint32 emptyarrayuint64 emptyarrayfloat32 emptyarrayfloat64
   map mapadd mapall mapapply mapconcat mapcontains mapcontainskey mapcontainsvalue mapexists mapfilter mapfromarrays mapkeys mapvalues mapsort mapreversesort mapsubtract mapupdate
   tuple tupleelement tupleconcat tupleplus tupleminus tuplemultiply tupledivide tuplenegate tuplenames tupletonamevaluepairs untuple dotproduct scalarproduct tuplehammingdistance
   l1norm l2norm l2squarednorm linfnorm lpnorm l1normalize l2normalize linfnormalize lpnormalize l1distance l2distance l2squareddistance linfdistance lpdistance cosinedistance
   lower lcase upper ucase lowerutf8 upperutf8 lengthutf8 char_length character_length octet_length reverseutf8 concat concat_ws concatwithseparator concatassumeinjective
-  substring substr mid substringutf8 substringindex substring_index left right leftutf8 rightutf8 leftpad rightpad lpad rpad leftpadutf8 rightpadutf8 trim trimboth trimleft trimright ltrim rtrim repeat space ascii char
-  startswith endswith startswithutf8 endswithutf8 startswithcaseinsensitive endswithcaseinsensitive isvalidutf8 tovalidutf8 initcap initcaputf8 firstline format printf conv base64encode base64decode trybase64decode hex unhex bin unbin
+  substring substr mid substringutf8 substringindex substring_index left right leftutf8 rightutf8 trim trimboth trimleft trimright ltrim rtrim ascii char
+  startswith endswith startswithutf8 endswithutf8 startswithcaseinsensitive endswithcaseinsensitive isvalidutf8 tovalidutf8 initcap initcaputf8 firstline format conv base64encode base64decode trybase64decode hex unhex bin unbin
   like notlike ilike notilike match extract extractall extractallgroups extractallgroupshorizontal extractallgroupsvertical extractgroups regexpextract regexp_extract countmatches countmatchescaseinsensitive
   position locate instr positionutf8 positioncaseinsensitive positioncaseinsensitiveutf8 countsubstrings countsubstringscaseinsensitive hastoken hastokencaseinsensitive hasalltokens hasanytokens hassubsequence hassubsequencecaseinsensitive
   multisearchany multisearchanycaseinsensitive multisearchanyutf8 multisearchfirstindex multisearchfirstposition multisearchallpositions ngramdistance ngramdistancecaseinsensitive ngramsearch ngramsearchcaseinsensitive

@@ -9,7 +9,7 @@ const MARKER = "__exception__";
  */
 export async function* exceptionGuard(chunks: AsyncIterable<Uint8Array>, tag: string): AsyncIterable<Uint8Array> {
   const opening = Buffer.from(`\r\n${MARKER}\r\n${tag}\r\n`);
-  let held = Buffer.alloc(0);
+  let held: Buffer = Buffer.alloc(0);
   let broken = false;
   try {
     for await (const chunk of chunks) {

@@ -1,4 +1,5 @@
 import { mayCall } from "./allowed-functions.ts";
+import { refuseLongPatterns } from "./pattern-arguments.ts";
 import { SqlError } from "./sql-error.ts";
 import { type SqlToken, sqlTokens } from "./sql-tokens.ts";
 
@@ -23,9 +24,10 @@ const NEVER = /^(?:file|fileCluster|eval|evalMLMethod|catboostEvaluate|dict(?:Ge
  * SHOW TABLES, that calls listed functions only. The server refuses what its grants cover (tables, writes, files and URLs as
  * tables); this refuses what they do not: in the library engine the scalar function file() reads any file of the machine,
  * also when it is passed on as in `arrayMap(file, …)`, and SETTINGS of a subquery are not held to the user's limits.
+ * Of `parameters` only the lengths of patterns are looked at.
  * @throws SqlError of failure `permission` or `statement`.
  */
-export function restrictedSql(sql: string): string {
+export function restrictedSql(sql: string, parameters: Readonly<Record<string, string>> = {}): string {
   const { characters, depth } = restrictedSqlLimits;
   if (sql.length > characters) throw new SqlError(`the statement has ${sql.length} characters, wanted at most ${characters}; pass data as parameters`, "statement", 62, "SYNTAX_ERROR");
   const { tokens, text } = sqlTokens(sql);
@@ -36,6 +38,7 @@ export function restrictedSql(sql: string): string {
   refuseBrackets(statement, depth);
   for (const i of statement.keys()) refuseToken(statement, i);
   refuseIdentifierParameters(statement);
+  refuseLongPatterns(statement, parameters);
   return (ended ? text.slice(0, last.at) : text).trim();
 }
 

@@ -102,6 +102,10 @@ function usersXml({ engine, owner, analyst, analystLimits, threads, viewsDatabas
         max_result_bytes: analystLimits.maxResultBytes,
         result_overflow_mode: "throw",
         max_memory_usage: analystLimits.maxMemoryBytes,
+        // A query is stopped between blocks, not within one: these keep the work on one small.
+        function_range_max_elements_in_block: 1_000_000,
+        max_ast_elements: 10_000,
+        max_expanded_ast_elements: 20_000,
         // Every reader of Arrow reads it so; a NaN in JSON would be null otherwise.
         output_format_arrow_compression_method: "none",
         output_format_json_quote_denormals: 1,

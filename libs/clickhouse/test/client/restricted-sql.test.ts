@@ -102,7 +102,32 @@ describe("the restricted user", () => {
     "DESCRIBE few",
     "SELECT 1.5e-3, 0x1F, .5, 1_000, 'it''s \\' -- no comment', 1 AS \"a \"\"b\" /* one /* two */ */ -- end",
   ])("may send %s", async (sql) => {
-    await test.analyst.rows(restrictedSql(sql));
+    expect((await test.analyst.rows(restrictedSql(sql))).length).toBeGreaterThan(0);
+  });
+
+  it.each([
+    "SELECT 'a' LIKE (SELECT '%a')",
+    "SELECT NOT like('a', toString(a)) FROM few",
+    "SELECT 'a' NOT REGEXP hex('a')",
+    "SELECT 'a' LIKE concat('%', 'a')",
+    "SELECT 'a' NOT ILIKE '%' || toString(a) FROM few",
+    `SELECT match('a', '${"a?".repeat(200)}')`,
+    "SELECT match('a', '((a?){500}){500}')",
+    "SELECT match('a', toString(a)) FROM few",
+    "SELECT arrayMap(match, ['a'], ['b'])",
+    "SELECT \"like\"('a', toString(a)) FROM few",
+    "SELECT splitByRegexp(toString(a), 'text') FROM few",
+    "SELECT extract('a', toString(a)) FROM few",
+    "SELECT 'a' LIKE (SELECT groupConcat(toString(a)) FROM few)",
+  ])("is refused a pattern without a bound: %s", (sql) => {
+    expect(() => restrictedSql(sql)).toThrow(/pattern/);
+  });
+
+  it("may match against what it writes or passes", async () => {
+    const sql = "SELECT count() AS n FROM few WHERE toString(a) LIKE '%0%' OR match(toString(a), '^[1-3]{1,2}$') AND NOT like('a', '_') AND NOT (toString(a) NOT ILIKE {like:String}) AND extract(year FROM today()) > 1 AND extract('a1', '\\\\d') = '1' ? 1 : 0";
+    expect(restrictedSql(sql, { like: "%1%" })).toBe(sql);
+    await test.analyst.rows(restrictedSql(sql, { like: "%1%" }), { like: "%1%" });
+    expect(() => restrictedSql(sql, { like: "%".repeat(257) })).toThrow("the pattern of ilike has 257 characters");
   });
 
   it("may ask for less time than it has, as clients in Go do, and for no more", async () => {

@@ -1,8 +1,10 @@
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import type { FeatureSchema } from "@mistral-sae/contracts/mistral_sae/feature_index/v1/feature";
 import type { FeatureIndexService } from "@mistral-sae/contracts/mistral_sae/feature_index/v1/feature_index";
 import { failedPrecondition, type Handlers, invalidArgument, parseName } from "@mistral-sae/rpc";
 import type { IndexRecord } from "../catalogue/records.ts";
 import type { Parts } from "../parts.ts";
-import { compareCorpora } from "../serving/compare-corpora.ts";
+import { compareCorpora, type CorpusDifference } from "../serving/compare-corpora.ts";
 import { indexOfSae } from "../serving/resolve-index.ts";
 import { offsetPage } from "./offset-page.ts";
 
@@ -24,10 +26,14 @@ export function compareHandlers({ catalogue, clickhouse, pages }: Parts): Pick<H
       const found = await compareCorpora(clickhouse, a, b, { minFirings, offset: page.offset, limit: page.limit + 1 }, signal);
       const shown = found.slice(0, page.limit);
       const features = await pages.basic(a, shown.map(({ feature }) => feature), signal);
-      const differences = shown.map(({ feature: _, ...difference }, i) => ({ ...difference, ...(features[i] === undefined ? {} : { feature: features[i] }) }));
+      const differences = shown.map((difference, i) => message(difference, features[i]));
       return { differences, nextPageToken: found.length > page.limit ? page.at(page.offset + page.limit) : "" };
     },
   };
+}
+
+function message({ fracNonzeroA, fracNonzeroB, meanActivationA, meanActivationB, logRatio, zScore }: CorpusDifference, feature: MessageInitShape<typeof FeatureSchema> | undefined) {
+  return { fracNonzeroA, fracNonzeroB, meanActivationA, meanActivationB, logRatio, zScore, ...(feature === undefined ? {} : { feature }) };
 }
 
 /** @throws FAILED_PRECONDITION SAE_CHANGED, SPECIAL_TOKENS_DIFFER. */

@@ -45,7 +45,7 @@ export class UserQueries {
 
   #statement({ sql, savedQuery, parameters }: UserQuery): string {
     if ((sql.trim() === "") === (savedQuery === "")) throw invalidArgument("sql", "wanted one of sql and saved_query");
-    const statement = restrictedSql(savedQuery === "" ? sql : this.#saved.get(savedQuery).sql);
+    const statement = restrictedSql(savedQuery === "" ? sql : this.#saved.get(savedQuery).sql, parameters);
     checkParameters(statement, parameters);
     return statement;
   }

@@ -8,7 +8,7 @@ export interface HostileCase {
 }
 
 /** `n` hostile queries that follow from a seed; one in `bombEvery` is only meant to be costly. */
-export function* hostileCases(targets: Targets, n: number, seed: number, bombEvery = 16): Iterable<HostileCase> {
+export function* hostileCases(targets: Targets, n: number, seed: number, bombEvery = 64): Iterable<HostileCase> {
   const random = new Random(seed);
   const parts = { statements: statements(targets), expressions: expressions(targets), sources: sources(targets) };
   for (let i = 0; i < n; i++) {
