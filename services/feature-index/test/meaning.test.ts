@@ -99,7 +99,7 @@ it("embeds everything anew with another source, and forgets the vectors of the o
   expect((await search("kings")).vectorSource).toMatch(/^own-1\//);
 });
 
-it("refuses weights that are none, a search that fits no memory, and an SAE it does not know", async () => {
+it("refuses weights that are none and an SAE it does not know, and tells of an endpoint that is away", async () => {
   await expect(search("w50", { textWeight: 1.5 })).rejects.toMatchObject({ code: Code.InvalidArgument });
   await expect(service.index.embedExplanations({ sae: "models/toy/saes/none" })).rejects.toMatchObject({ code: Code.NotFound });
   await restart({ embeddings: { kind: "endpoint", baseUrl: "http://127.0.0.1:1/v1", model: "m", apiKey: "", dimensions: 0, batchSize: 8, timeoutMs: 1_000, maxAttempts: 1 } });

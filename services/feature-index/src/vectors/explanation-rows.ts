@@ -24,12 +24,17 @@ const BYTES_A_ROW = 220;
 /** The explanations of an SAE, by their words and by their vectors. */
 export class ExplanationRows {
   readonly #text = new TextIndex();
-  readonly vectors = new VectorRows();
+  readonly vectors: VectorRows;
   readonly #rows = new Map<string, number>();
   readonly #features: number[] = [];
   readonly #hashes: number[] = [];
   /** Rows that have a vector; one of a text without any known word has no values. */
   readonly #embedded = new Set<number>();
+
+  /** `expected`: about how many there are. */
+  constructor(expected: number) {
+    this.vectors = new VectorRows(expected);
+  }
 
   /** Explanations without a vector. */
   get nPending(): number {

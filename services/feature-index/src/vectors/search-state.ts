@@ -23,8 +23,8 @@ export interface Freshness {
 
 /** What is held in memory of an SAE's explanations and an index' features, so that a search reads little. */
 export class SearchState {
-  readonly explanations = new ExplanationRows();
-  readonly featureVectors = new VectorRows();
+  readonly explanations: ExplanationRows;
+  readonly featureVectors: VectorRows;
   /** Occurrences of each token in the text that was counted, and of all. */
   readonly tokenCounts = new Map<number, number>();
   tokensCounted = 0;
@@ -39,6 +39,8 @@ export class SearchState {
   private constructor(clickhouse: ClickHouse, scope: SearchScope) {
     this.#clickhouse = clickhouse;
     this.#scope = scope;
+    this.explanations = new ExplanationRows(scope.dSae);
+    this.featureVectors = new VectorRows(scope.dSae);
     this.highestLogit = new Float32Array(scope.dSae);
   }
 

@@ -1,8 +1,7 @@
 import { Graph } from "@mistral-sae/model";
 import * as ort from "onnxruntime-node";
 
-/** Each block holds twice as many as the one before: few products for many rows, and no more than twice the memory that they need. */
-const FIRST_BLOCK = 1_024;
+const LEAST_ROWS = 1_024;
 
 /** Products of many rows with one vector on onnxruntime, which reads the rows where they lie. */
 export class RowProduct {
@@ -30,10 +29,17 @@ export class RowProduct {
 
 /** Vectors of length 1 by row; rows that were never set are 0. In blocks, so that more rows move none that are there. */
 export class VectorRows {
+  /** Each holds twice as many rows as the one before. */
   readonly #blocks: Float32Array[] = [];
+  readonly #firstRows: number;
   #dimension = 0;
   /** Rows up to the last one that was set. */
   #used = 0;
+
+  /** `expected` rows are one block, which is one product a search. */
+  constructor(expected: number = LEAST_ROWS) {
+    this.#firstRows = Math.max(LEAST_ROWS, expected);
+  }
 
   /** 0 before the first one. */
   get dimension(): number {
@@ -64,20 +70,20 @@ export class VectorRows {
     if (norm === 0 || this.#dimension === 0) return;
     const unit = vector.map((value) => value / norm);
     for (const [block, rows] of this.#blocks.entries()) {
-      const first = firstRow(block);
+      const first = this.#firstRow(block);
       const cosines = await product.run(rows.subarray(0, Math.max(0, this.#used - first) * this.#dimension), unit);
       for (let i = 0; i < cosines.length; i++) found(first + i, cosines[i] as number);
     }
   }
 
   #row(row: number): Float32Array {
-    const block = 31 - Math.clz32(Math.floor(row / FIRST_BLOCK) + 1);
-    while (this.#blocks.length <= block) this.#blocks.push(new Float32Array(FIRST_BLOCK * 2 ** this.#blocks.length * this.#dimension));
-    const start = (row - firstRow(block)) * this.#dimension;
+    const block = 31 - Math.clz32(Math.floor(row / this.#firstRows) + 1);
+    while (this.#blocks.length <= block) this.#blocks.push(new Float32Array(this.#firstRows * 2 ** this.#blocks.length * this.#dimension));
+    const start = (row - this.#firstRow(block)) * this.#dimension;
     return (this.#blocks[block] as Float32Array).subarray(start, start + this.#dimension);
   }
-}
 
-function firstRow(block: number): number {
-  return FIRST_BLOCK * (2 ** block - 1);
+  #firstRow(block: number): number {
+    return this.#firstRows * (2 ** block - 1);
+  }
 }

@@ -26,7 +26,7 @@ async function endpoint(answers: readonly ((response: ServerResponse) => void)[]
       const answer = answers[calls.length];
       calls.push({ authorization: request.headers.authorization, body });
       if (answer !== undefined) return answer(response);
-      const data = body.input.map((text, index) => ({ index, embedding: [text.length, 1] })).reverse();
+      const data = body.input.map((text, index) => ({ index, embedding: [text.length, 1] })).toReversed();
       response.end(JSON.stringify({ data }));
     })();
   });
