@@ -1,7 +1,9 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
+import { writeFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import { zstdCompressSync } from "node:zlib";
 import { ActivationGroup, FeatureView } from "@mistral-sae/contracts/mistral_sae/feature_index/v1/feature";
 import { IndexState } from "@mistral-sae/contracts/mistral_sae/feature_index/v1/feature_index";
 import { CorpusState } from "@mistral-sae/contracts/mistral_sae/feature_index/v1/corpus";
@@ -216,7 +218,7 @@ describe("codes made elsewhere", () => {
     const name = await createIndex(service);
     const chunks = toyChunks(name, 0, [...WINDOWS, ...WINDOWS.map((window) => ({ ...window, docId: window.docId + DOCUMENTS.length }))], 3);
     const next = async () => Number((await send([{ index: name }], service))[0] ?? -1n) + 1;
-    for (let attempt = 0; attempt < 3; attempt++) {
+    for (let attempt = 0; attempt < 2; attempt++) {
       const from = await next();
       const cut = service.index.ingestActivations(streamOf(chunks.slice(from))).catch((thrown: unknown) => thrown);
       await sleep(60 * noise(attempt, 9));
@@ -235,6 +237,27 @@ describe("codes made elsewhere", () => {
     const once_ = indexes.find((index) => index.name === toy.index);
     expect(built).toMatchObject({ nTokens: 2n * (once_?.nTokens ?? 0n), nActivations: 2n * (once_?.nActivations ?? 0n), nFeaturesAlive: once_?.nFeaturesAlive });
     await once(service.child, "exit");
+  });
+});
+
+describe("a corpus of records", () => {
+  it("keeps the source and the fields that it is asked for, in jsonl.zst as The Pile has it, and tells them with examples", async () => {
+    const file = `${toy.folder}/pile.jsonl.zst`;
+    const lines = DOCUMENTS.slice(0, 40).map(({ text }, doc) => JSON.stringify({ text, meta: { pile_set_name: doc % 2 === 0 ? "ArXiv" : "Books3", id: doc } }));
+    // Two frames: files that were written in parallel have many.
+    writeFileSync(file, Buffer.concat([lines.slice(0, 20), lines.slice(20)].map((part) => zstdCompressSync(`${part.join("\n")}\n`))));
+    await toy.service.index.createCorpus({ corpusId: "pile", source: { uri: file, sourceField: "meta.pile_set_name", metadataFields: ["meta.id"] }, contextSize: CONTEXT });
+    await finished(toy.service, (await toy.service.index.indexCorpus({ sae: TOY.sae, corpus: "corpora/pile" })).operation);
+    const { corpus } = await toy.service.index.getCorpus({ name: "corpora/pile" });
+    expect(corpus).toMatchObject({ nDocuments: 40n, source: { sourceField: "meta.pile_set_name", metadataFields: ["meta.id"] } });
+    const parent = `${TOY.sae}/features/3`;
+    const { activations } = await toy.service.index.listActivations({ parent, corpus: "corpora/pile", group: ActivationGroup.TOP });
+    expect(activations.length).toBeGreaterThan(3);
+    for (const { docId, documentMetadata, dataSource } of activations) {
+      expect([documentMetadata, dataSource]).toEqual([JSON.stringify({ "meta.id": Number(docId) }), docId % 2n === 0n ? "ArXiv" : "Books3"]);
+    }
+    const { feature } = await toy.service.index.getFeature({ name: parent, corpus: "corpora/pile", view: FeatureView.FULL });
+    expect(feature?.examples[0]?.documentMetadata).toBe(JSON.stringify({ "meta.id": Number(feature?.examples[0]?.docId) }));
   });
 });
 
