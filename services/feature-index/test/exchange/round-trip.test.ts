@@ -19,7 +19,7 @@ const given = fileURLToPath(new URL("../fixtures/exchange", import.meta.url));
 let toy: ToyIndex;
 
 beforeAll(async () => {
-  toy = await startToyIndex(toyDocuments(60), 32);
+  toy = await startToyIndex(toyDocuments(14), 24);
   const explanation = { name: `${TOY.sae}/features/3/explanations/a`, description: "words of a kind", explanationType: "summary" };
   await toy.service.index.putExplanations({ entries: [{ feature: `${TOY.sae}/features/3`, summary: explanation }] });
 });
