@@ -105,6 +105,8 @@ async function* chunksOf(file: SafetensorsFile, index: string, shard: number, fr
   const nSequences = file.tensors.get("doc_ids")?.shape[0] ?? 0;
   const dSae = Number(file.metadata["d_sae"]);
   if (!Number.isSafeInteger(dSae) || dSae < 1) throw new InputError("the file does not say how wide the SAE is", { file: file.path, field: "__metadata__.d_sae", got: file.metadata["d_sae"], wanted: "the number of the SAE's features" });
+  // Also when nothing is left to send.
+  yield { index };
   for (let seq = from; seq * CHUNK_SEQUENCES < nSequences; seq++) {
     const start = seq * CHUNK_SEQUENCES;
     const end = Math.min(nSequences, start + CHUNK_SEQUENCES);
