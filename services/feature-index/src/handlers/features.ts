@@ -7,7 +7,7 @@ import { isDashboard, requireActivations } from "../exchange/dashboards.ts";
 import { givenHistogram } from "../exchange/given-histogram.ts";
 import type { Parts } from "../parts.ts";
 import { ranked, readCoactivations } from "../serving/coactivations.ts";
-import { histogramOf } from "../serving/histogram.ts";
+import { histogramOf, storedHistogram } from "../serving/histogram.ts";
 import { readExplanations } from "../serving/explanations.ts";
 import { FiringSource } from "../serving/firing-source.ts";
 import { chooseExamples } from "../serving/list-activations.ts";
@@ -76,7 +76,9 @@ export function featureHandlers(parts: Parts): Pick<Handlers<typeof FeatureIndex
       const { index, feature } = indexOfFeature(catalogue, "name", name, corpus);
       if (nBins > MOST_BINS) throw invalidArgument("n_bins", `got ${nBins}, wanted at most ${MOST_BINS}`);
       if (isDashboard(index)) return { histogram: await givenHistogram(clickhouse, index, feature, nBins, log) };
-      return { histogram: await histogramOf(await new FiringSource(clickhouse, index, feature, "", signal).loaded(), nBins === 0 ? DEFAULT_BINS : nBins, log) };
+      const bins = nBins === 0 ? DEFAULT_BINS : nBins;
+      const stored = await storedHistogram(clickhouse, index.indexId, feature, bins, log);
+      return { histogram: stored ?? (await histogramOf(await new FiringSource(clickhouse, index, feature, "", signal).loaded(), bins, log)) };
     },
     listCoActivations: async (request, { signal }) => {
       const { index, feature } = indexOfFeature(catalogue, "parent", request.parent, request.corpus);

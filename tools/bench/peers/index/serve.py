@@ -46,7 +46,7 @@ class DuckDb:
                 together as (select sequence_id, list(token_index order by token_index) as pos, list(activation order by token_index) as acts
                              from firings where sequence_id in (select sequence_id from chosen) group by sequence_id)
                 select chosen.sequence_id, chosen.token_index, chosen.activation, doc_id, source, token_start,
-                       list_slice(token_ids, greatest(1, chosen.token_index - {BEFORE} + 1), chosen.token_index + {AFTER} + 1), pos, acts
+                       list_slice(token_ids, greatest(1, chosen.token_index::int - {BEFORE} + 1), chosen.token_index::int + {AFTER} + 1), pos, acts
                 from chosen join sequences using (sequence_id) join together using (sequence_id) order by chosen.place""",
             {"feature": feature},
         ).fetchall()
