@@ -50,7 +50,10 @@ function install() {
 function generate() {
   must("generating the contracts and kernels", process.execPath, [
     join(root, "node_modules", "nx", "dist", "bin", "nx.js"),
-    ...["run-many", "-t", "generate", "--outputStyle=static"],
+    "run-many",
+    "-t",
+    "generate",
+    "--outputStyle=static",
   ]);
 }
 

@@ -13,7 +13,7 @@ let toy: ToyIndex;
 let service: TestService;
 
 beforeAll(async () => {
-  const documents = Array.from({ length: 30 }, (_, d) => ({ text: Array.from({ length: 40 }, (_unused, i) => WORDS[(d * 7 + i * (d + 3)) % WORDS.length] as string).join(" ") }));
+  const documents = Array.from({ length: 30 }, (_, d) => ({ source: "made", text: Array.from({ length: 40 }, (_unused, i) => WORDS[(d * 7 + i * (d + 3)) % WORDS.length] as string).join(" ") }));
   toy = await startToyIndex(documents, 32);
   service = toy.service;
 });

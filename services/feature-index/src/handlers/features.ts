@@ -80,7 +80,7 @@ export function featureHandlers(parts: Parts): Pick<Handlers<typeof FeatureIndex
       const stored = await storedHistogram(clickhouse, index.indexId, feature, bins, log);
       return { histogram: stored ?? (await histogramOf(await new FiringSource(clickhouse, index, feature, "", signal).loaded(), bins, log)) };
     },
-    listCoActivations: async (request, { signal }) => {
+    listCoActivations: async (request) => {
       const { index, feature } = indexOfFeature(catalogue, "parent", request.parent, request.corpus);
       const measure = MEASURES[request.measure];
       if (measure === undefined) throw invalidArgument("measure", `got ${request.measure}, wanted JACCARD, PHI or PMI`);

@@ -87,6 +87,6 @@ describe("BlockSorter", () => {
     const values = rows.values.map((value, i) => value + i / 1_000);
     const sorted = new BlockSorter(D_SAE).sort(shape, [blockCode(packSparse({ ...rows, values }, "F32"), true)]);
     expect(Array.from(sorted.actsF32 ?? [], (value) => bf16Bits(value))).toEqual([...sorted.acts]);
-    expect([...(sorted.actsF32 ?? [])].toSorted()).toEqual([...values].toSorted());
+    expect([...(sorted.actsF32 ?? [])].toSorted((a, b) => a - b)).toEqual([...values].toSorted((a, b) => a - b));
   });
 });
