@@ -70,7 +70,7 @@ export async function* readCorpus(source: CorpusSource, signal?: AbortSignal): A
 export function fieldsOf(source: CorpusSource): RecordFields {
   return {
     textField: source.textField ?? defaultCorpusFields.textField,
-    sourceField: source.sourceField ?? defaultCorpusFields.sourceField,
+    sourceFields: source.sourceField === undefined ? defaultCorpusFields.sourceFields : [source.sourceField],
     sourceRequired: source.sourceField !== undefined,
     metadataFields: source.metadataFields ?? [],
   };

@@ -4,7 +4,7 @@ export interface CorpusSource {
   readonly uri: string;
   /** Field that holds the text in jsonl and parquet; a dot descends into objects. */
   readonly textField?: string | undefined;
-  /** Field that names a document's source. Unset: `source` where there is one, else the file's name. */
+  /** Field that names a document's source. Unset: `source` where there is one, else The Pile's `meta.pile_set_name`, else the file's name. */
   readonly sourceField?: string | undefined;
   /** Read at most this many documents; 0 reads all. */
   readonly maxDocuments?: number | undefined;
@@ -12,7 +12,7 @@ export interface CorpusSource {
   readonly metadataFields?: readonly string[] | undefined;
 }
 
-export const defaultCorpusFields = { textField: "text", sourceField: "source" } as const;
+export const defaultCorpusFields = { textField: "text", sourceFields: ["source", "meta.pile_set_name"] } as const;
 
 /** One text of a corpus. */
 export interface Document {
@@ -40,8 +40,9 @@ export interface RawDocument {
 /** Which fields a reader of records takes. */
 export interface RecordFields {
   readonly textField: string;
-  readonly sourceField: string;
-  /** Whether a record without the source field is an error: true when somebody asked for that field. */
+  /** The first that a record has names its source. */
+  readonly sourceFields: readonly string[];
+  /** Whether a record without a source field is an error: true when somebody asked for that field. */
   readonly sourceRequired: boolean;
   readonly metadataFields: readonly string[];
 }

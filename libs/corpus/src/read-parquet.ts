@@ -50,14 +50,14 @@ function columnsOf(metadata: FileMetaData, fields: RecordFields, file: string): 
   const present = topLevelColumns(metadata);
   const column = (field: string): string => (present.includes(field) ? field : (field.split(".")[0] ?? field));
   const text = column(fields.textField);
-  const source = column(fields.sourceField);
+  const sources = fields.sourceFields.map((field) => [column(field), field, fields.sourceRequired] as const);
   const kept = fields.metadataFields.flatMap((field) => (field === "*" ? present.map((name) => [name, name] as const) : [[column(field), field] as const]));
-  for (const [name, field, required] of [[text, fields.textField, true], [source, fields.sourceField, fields.sourceRequired], ...kept.map(([name, field]) => [name, field, true] as const)] as const) {
+  for (const [name, field, required] of [[text, fields.textField, true], ...sources, ...kept.map(([name, field]) => [name, field, true] as const)] as const) {
     if (required && !present.includes(name)) {
       throw new InputError(`${file} has no column ${JSON.stringify(field)}`, { file, field, got: present.join(", "), wanted: `a column ${JSON.stringify(field)}` });
     }
   }
-  return [...new Set([text, source, ...kept.map(([name]) => name)])].filter((name) => present.includes(name));
+  return [...new Set([text, ...sources.map(([name]) => name), ...kept.map(([name]) => name)])].filter((name) => present.includes(name));
 }
 
 /** The schema is a depth-first list; the root's direct children are the columns of a row. */

@@ -10,9 +10,10 @@ export function documentOf(record: unknown, fields: RecordFields, file: string, 
   const text = fieldOf(record, fields.textField);
   if (typeof text !== "string") throw wrongField(file, where, fields.textField, describe(text, record));
   if (!text.isWellFormed()) throw wrongField(file, where, fields.textField, "half of a surrogate pair");
-  const source = fieldOf(record, fields.sourceField);
-  if (typeof source !== "string" && fields.sourceRequired) throw wrongField(file, where, fields.sourceField, describe(source, record));
-  return { text, source: typeof source === "string" ? source : undefined, line, metadata: metadataOf(record, fields, file, where) };
+  const sources = fields.sourceFields.map((name) => fieldOf(record, name));
+  const source = sources.find((value) => typeof value === "string");
+  if (source === undefined && fields.sourceRequired) throw wrongField(file, where, fields.sourceFields.join(", "), describe(sources[0], record));
+  return { text, source, line, metadata: metadataOf(record, fields, file, where) };
 }
 
 /** The fields that are kept, under the names by which they were asked for; a record that lacks one leaves it out. */

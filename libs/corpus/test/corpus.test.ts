@@ -56,6 +56,8 @@ describe("jsonl", () => {
     await writeFile(at("a.jsonl"), jsonl({ content: "one", meta: { pile_set_name: "Books" } }));
     const [document] = await read({ uri: at("a.jsonl"), textField: "content", sourceField: "meta.pile_set_name" });
     expect(document).toMatchObject({ text: "one", source: "Books" });
+    const [unasked] = await read({ uri: at("a.jsonl"), textField: "content" });
+    expect(unasked?.source).toBe("Books");
   });
 
   it("keeps the fields that are asked for as JSON, each under the name that was asked for", async () => {

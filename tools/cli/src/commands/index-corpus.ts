@@ -28,7 +28,7 @@ export function registerCorpusVerbs(index: Command): void {
     .option("--context-size <n>", "tokens of a window, BOS included", integer({ min: 2 }))
     .option("--max-documents <n>", "read at most this many documents", integer({ min: 1 }))
     .option("--text-field <name>", "field that holds the text in jsonl and parquet (default: text)")
-    .option("--source-field <name>", "field that names a document's source, e.g. meta.pile_set_name (default: source, else the file's name)")
+    .option("--source-field <name>", "field that names a document's source (default: source, else The Pile's meta.pile_set_name, else the file's name)")
     .option("--metadata-fields <names...>", 'fields that are kept with each document; "*" keeps all but the text')
     .action(
       run(async ({ output, signal, address }, corpusId: string, paths: readonly string[], options: AddOptions) => {
