@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { ClickHouse } from "@mistral-sae/clickhouse";
 import { ActivationGroup, FeatureView } from "@mistral-sae/contracts/mistral_sae/feature_index/v1/feature";
 import { toyDocuments } from "./fixtures/toy-corpus.ts";
 import { startToyIndex, type ToyIndex } from "./fixtures/toy-index.ts";
@@ -23,6 +24,23 @@ describe("feature pages", () => {
     expect((await index.batchGetFeatures({ parent: TOY.sae, featureIndices: features, view: FeatureView.FULL })).features).toEqual(alone);
     const wider = await Promise.all([0, 2, 32].map((contextTokens) => index.getFeature({ name: parent(3), view: FeatureView.FULL, contextTokens })));
     expect(wider.map(({ feature }) => Math.max(...(feature?.examples ?? []).map(({ tokens }) => tokens?.tokenIds.length ?? 0)))).toEqual([1, 5, CONTEXT - 1]);
+  });
+});
+
+describe("packed pages", () => {
+  it("are what the tables say that they were made of", async () => {
+    const { index, clickhouse } = toy.service;
+    const featureIndices = Array.from({ length: 96 }, (_, feature) => feature);
+    const read = async () => [
+      (await index.batchGetFeatures({ parent: TOY.sae, featureIndices, view: FeatureView.FULL })).features,
+      (await index.batchGetFeatures({ parent: TOY.sae, featureIndices })).features,
+    ];
+    const packed = await read();
+    await using direct = new ClickHouse({ url: clickhouse.url, login: clickhouse.owner });
+    const { n } = await direct.row<{ n: number }>("SELECT count() AS n FROM mistral_sae.feature_pages");
+    expect(n).toBe(featureIndices.length);
+    await direct.command("TRUNCATE TABLE mistral_sae.feature_pages");
+    expect(await read()).toEqual(packed);
   });
 });
 

@@ -96,7 +96,7 @@ describe("an index", () => {
     const nActivations = [...firings.values()].reduce((sum, { length }) => sum + length, 0);
     expect(indexes).toHaveLength(1);
     expect(indexes[0]).toMatchObject({ name: "indexes/small-toy", sae: TOY.sae, corpus: "corpora/toy", state: IndexState.READY, dSae: TOY.dSae, nTokens: BigInt(tokens.length), nActivations: BigInt(nActivations), saeDigest: TOY.digest });
-    expect(Object.keys(indexes[0]?.tableChecksums ?? {}).sort()).toEqual(["documents", "feature_examples", "features", "imported_rows", "logit_features", "near_misses", "postings", "sampled_codes", "sequences", "token_counts", "token_features"]);
+    expect(Object.keys(indexes[0]?.tableChecksums ?? {}).sort()).toEqual(["documents", "feature_examples", "feature_pages", "features", "imported_rows", "logit_features", "near_misses", "postings", "sampled_codes", "sequences", "token_counts", "token_features"]);
     expect(Number(indexes[0]?.tableBytes["postings"])).toBeGreaterThan(0);
   });
 

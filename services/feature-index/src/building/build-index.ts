@@ -10,6 +10,7 @@ import type { RangeResult } from "./build-range.ts";
 import { assembleFeatures } from "./assemble-features.ts";
 import { buildWeights } from "./build-weights.ts";
 import { invertTokens } from "./inverted-tables.ts";
+import { packPages } from "./pack-pages.ts";
 import type { CoactivationTask, CoactivationWorkerData } from "./coactivation-worker.ts";
 import type { CorpusView } from "./corpus-view.ts";
 import type { FeatureTask, FeatureWorkerData } from "./feature-worker.ts";
@@ -63,6 +64,7 @@ export async function buildIndex(parts: BuildParts, index: IndexRecord, totals: 
     await buildWeights(parts, index, texts, { signal, state, report });
   });
   await once("build:assembled", () => assembleFeatures(clickhouse, index, signal));
+  await once("build:pages", () => packPages(clickhouse, index, signal));
   await once("build:inverted", () => invertTokens(clickhouse, indexId, signal));
   await once("build:merged", async () => {
     ctx.progress({ stage: "merge", doneUnits: 0, totalUnits: 1, unit: "indexes" });

@@ -13,14 +13,15 @@ export interface CoactiveRow {
   readonly coactiveTogether: readonly number[];
 }
 
-export const coactiveColumns: Columns<CoactiveRow> = {
-  feature: ["feature_index", (row) => row.u32()],
+export const coactiveLists: Columns<Omit<CoactiveRow, "feature">> = {
   nTokensSampled: ["n_tokens_sampled", (row) => row.u32()],
   nSampled: ["n_sampled", (row) => row.u32()],
   coactive: ["coactive", (row) => row.u32s()],
   coactiveN: ["coactive_n", (row) => row.u32s()],
   coactiveTogether: ["coactive_together", (row) => row.u32s()],
 };
+
+const coactiveColumns: Columns<CoactiveRow> = { feature: ["feature_index", (row) => row.u32()], ...coactiveLists };
 
 /** What fires with a feature; undefined where the index has no such feature. */
 export async function readCoactivations(clickhouse: ClickHouse, indexId: number, feature: number): Promise<CoactiveRow | undefined> {

@@ -8,8 +8,10 @@ import type { Peers } from "../peers/peers.ts";
 import { type Context, type ExampleBin, exampleMessage, topBin } from "../wire/example-message.ts";
 import { basicFeature, fullFeature } from "../wire/feature-message.ts";
 import { type Explanation, readExplanations } from "./explanations.ts";
-import { type FullRow, readBasicRows } from "./feature-rows.ts";
-import { correlatedOf, type PageData, type PageKey, readPages } from "./read-pages.ts";
+import { type FullRow, listed } from "./feature-rows.ts";
+import { KeptWindows } from "./kept-windows.ts";
+import { readBasicPages } from "./packed-pages.ts";
+import { type PageData, type PageKey, readPages } from "./read-pages.ts";
 import { featureName } from "./resolve-index.ts";
 import { Together } from "./together.ts";
 
@@ -26,40 +28,43 @@ const NEAREST = 10;
 // A page does not wait long for what it can do without.
 const NEAREST_TIMEOUT_MS = 1_000;
 const PAGES_A_READ = 32;
+const READS = 2;
 // Requests for more pages than this are read on their own, so that nobody's single page waits for them.
 const PAGES_TOGETHER = 8;
 
 /** Features as the contract says them, in the order asked for. */
 export class FeaturePages {
   readonly #parts: PageParts;
+  readonly #windows: KeptWindows;
   readonly #read: Together<PageKey, PageData | undefined>;
 
   constructor(parts: PageParts) {
     this.#parts = parts;
-    this.#read = new Together({ inFlight: 1, most: PAGES_A_READ, ask: async (keys) => await readPages(parts.clickhouse, keys) });
+    this.#windows = new KeptWindows(parts.clickhouse);
+    this.#read = new Together({ inFlight: READS, most: PAGES_A_READ, ask: async (keys) => await readPages(parts.clickhouse, this.#windows, keys) });
   }
 
   async basic(index: IndexRecord, features: readonly number[], signal: AbortSignal): Promise<FeatureInit[]> {
     const { clickhouse, vocabularies } = this.#parts;
     const [rows, explanations, texts] = await Promise.all([
-      readBasicRows(clickhouse, index.indexId, features),
+      readBasicPages(clickhouse, index.indexId, features),
       readExplanations(clickhouse, index.sae.saeId, features),
       vocabularies.texts(index.corpus.vocabularyId),
     ]);
     signal.throwIfAborted();
-    return features.map((feature) => basicFeature(index, existing(rows.get(feature), index, feature), texts, explanations.get(feature) ?? []));
+    return features.map((feature) => basicFeature(index, listed(existing(rows.get(feature), index, feature)), texts, explanations.get(feature) ?? []));
   }
 
   async full(index: IndexRecord, features: readonly number[], context: Context, signal: AbortSignal): Promise<FeatureInit[]> {
     const keys = features.map((feature) => ({ index, feature }));
-    const [found, texts] = await Promise.all([keys.length > PAGES_TOGETHER ? readPages(this.#parts.clickhouse, keys) : this.#read.get(keys), this.#parts.vocabularies.texts(index.corpus.vocabularyId)]);
+    const [found, texts] = await Promise.all([keys.length > PAGES_TOGETHER ? readPages(this.#parts.clickhouse, this.#windows, keys) : this.#read.get(keys), this.#parts.vocabularies.texts(index.corpus.vocabularyId)]);
     signal.throwIfAborted();
     return await Promise.all(
       features.map(async (feature, i) => {
         const data = existing(found[i], index, feature);
-        const { row, examples, windows, explanations } = data.row.nearest.length > 0 ? data : await this.#withNearest(index, data, signal);
+        const { row, examples, correlated, windows, explanations } = data.row.nearest.length > 0 ? data : await this.#withNearest(index, data, signal);
         const shown = examples.map((example) => exampleMessage(example, windows.get(example.sequence), texts, context, binOf(row, example.stratum)));
-        return { ...fullFeature(index, row, texts, explanations), examples: shown satisfies MessageInitShape<typeof ActivationExampleSchema>[], correlated: correlatedMessages(row, explanations) };
+        return { ...fullFeature(index, row, texts, explanations), examples: shown satisfies MessageInitShape<typeof ActivationExampleSchema>[], correlated: correlatedMessages(correlated, explanations) };
       }),
     );
   }
@@ -93,6 +98,6 @@ function binOf({ strataMin, strataMax, strataN, nFirings, imported, givenStrataS
   return { ...edges, group: ActivationGroup.QUANTILE_COUNT, contains: (strataN[bin] ?? 0) / nFirings };
 }
 
-function correlatedMessages(row: FullRow, explanations: ReadonlyMap<number, readonly Explanation[]>) {
-  return correlatedOf(row).map((other) => ({ featureIndex: other.feature, value: other.value, description: explanations.get(other.feature)?.[0]?.description ?? "" }));
+function correlatedMessages(correlated: PageData["correlated"], explanations: ReadonlyMap<number, readonly Explanation[]>) {
+  return correlated.map((other) => ({ featureIndex: other.feature, value: other.value, description: explanations.get(other.feature)?.[0]?.description ?? "" }));
 }

@@ -1,7 +1,7 @@
 import type { ClickHouse } from "@mistral-sae/clickhouse";
 import { type Columns, smallRows } from "../store/small-rows.ts";
 import { T } from "../store/tables.ts";
-import { type CoactiveRow, coactiveColumns } from "./coactivations.ts";
+import { type CoactiveRow, coactiveLists } from "./coactivations.ts";
 
 /** What every view of a feature shows. */
 export interface BasicRow {
@@ -46,29 +46,28 @@ export interface FullRow extends BasicRow, CoactiveRow {
 }
 
 const LISTED = 10;
+const LISTS = ["topTokenIds", "topTokenN", "topTokenSum", "posTokenIds", "posLogits", "negTokenIds", "negLogits"] as const satisfies readonly (keyof BasicRow)[];
 
-const basicColumns = (listed: number): Columns<BasicRow> => {
-  const first = (column: string) => (listed === 0 ? column : `arraySlice(${column}, 1, ${listed})`);
-  return {
-    feature: ["feature_index", (row) => row.u32()],
-    nFirings: ["n_firings", (row) => row.u64()],
-    maxActivation: ["max_activation", (row) => row.f32()],
-    sumActivation: ["sum_activation", (row) => row.f64()],
-    topTokenIds: [first("top_token_ids"), (row) => row.u32s()],
-    topTokenN: [first("top_token_n"), (row) => row.u32s()],
-    topTokenSum: [first("top_token_sum"), (row) => row.f32s()],
-    wDecNorm: ["w_dec_norm", (row) => row.f32()],
-    posTokenIds: [first("pos_token_ids"), (row) => row.u32s()],
-    posLogits: [first("pos_logits"), (row) => row.f32s()],
-    negTokenIds: [first("neg_token_ids"), (row) => row.u32s()],
-    negLogits: [first("neg_logits"), (row) => row.f32s()],
-    imported: ["imported", (row) => row.u8()],
-    givenFracNonzero: ["given_frac_nonzero", (row) => row.nullable(() => row.f64())],
-  };
+/** What every view shows, lists whole. */
+export const basicColumns: Columns<BasicRow> = {
+  feature: ["feature_index", (row) => row.u32()],
+  nFirings: ["n_firings", (row) => row.u64()],
+  maxActivation: ["max_activation", (row) => row.f32()],
+  sumActivation: ["sum_activation", (row) => row.f64()],
+  topTokenIds: ["top_token_ids", (row) => row.u32s()],
+  topTokenN: ["top_token_n", (row) => row.u32s()],
+  topTokenSum: ["top_token_sum", (row) => row.f32s()],
+  wDecNorm: ["w_dec_norm", (row) => row.f32()],
+  posTokenIds: ["pos_token_ids", (row) => row.u32s()],
+  posLogits: ["pos_logits", (row) => row.f32s()],
+  negTokenIds: ["neg_token_ids", (row) => row.u32s()],
+  negLogits: ["neg_logits", (row) => row.f32s()],
+  imported: ["imported", (row) => row.u8()],
+  givenFracNonzero: ["given_frac_nonzero", (row) => row.nullable(() => row.f64())],
 };
 
-const fullColumns: Columns<FullRow> = {
-  ...basicColumns(0),
+/** What the page shows besides. */
+export const restColumns: Columns<Omit<FullRow, keyof BasicRow>> = {
   logBins: ["log_bins", (row) => row.u16s()],
   logCounts: ["log_counts", (row) => row.u32s()],
   linearCounts: ["linear_counts", (row) => row.u32s()],
@@ -85,12 +84,19 @@ const fullColumns: Columns<FullRow> = {
   givenHistEdges: ["given_hist_edges", (row) => row.list(() => row.f64())],
   givenHistCounts: ["given_hist_counts", (row) => row.list(() => row.f64())],
   givenStrataShare: ["given_strata_share", (row) => row.list(() => row.f64())],
-  ...coactiveColumns,
+  ...coactiveLists,
 };
+
+const fullColumns: Columns<FullRow> = { ...basicColumns, ...restColumns };
+
+/** A row as lists show it. */
+export function listed(row: BasicRow): BasicRow {
+  return { ...row, ...Object.fromEntries(LISTS.map((list) => [list, row[list].slice(0, LISTED)])) };
+}
 
 /** Rows of these features by number. */
 export async function readBasicRows(clickhouse: ClickHouse, indexId: number, features: readonly number[]): Promise<ReadonlyMap<number, BasicRow>> {
-  return await readRows(clickhouse, basicColumns(LISTED), indexId, features);
+  return await readRows(clickhouse, basicColumns, indexId, features);
 }
 
 /** Rows of these features by number, with what the feature page needs. */

@@ -4,7 +4,7 @@ import type { IndexRecord } from "../catalogue/records.ts";
 import type { WindowFiring } from "../wire/example-message.ts";
 import { Firings } from "./firings.ts";
 import { LoadedFirings } from "./loaded-firings.ts";
-import { readExamples } from "./read-pages.ts";
+import { readExamples } from "./packed-pages.ts";
 
 /** Where the firings of one feature are looked for: in its stored examples, here, or by ClickHouse. */
 export class FiringSource {

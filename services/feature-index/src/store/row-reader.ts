@@ -17,6 +17,8 @@ export interface RowCursor {
   array(width: number): Uint8Array;
   /** Array(T) of what `read` reads. */
   list<T>(read: () => T): T[];
+  /** A String that holds values of its own, of what `read` reads. */
+  packed<T>(read: () => T): T;
   u16s(): number[];
   u32s(): number[];
   f32s(): number[];
@@ -117,6 +119,15 @@ class Cursor implements RowCursor {
     const values: T[] = [];
     for (let i = 0; i < length; i++) values.push(read());
     return values;
+  }
+
+  packed<T>(read: () => T): T {
+    const length = this.#length();
+    const end = this.at + length;
+    if (end > this.bytes.length) throw INCOMPLETE;
+    const value = read();
+    if (this.at !== end) throw new Error(`a packed value of ${length} bytes was read ${Math.abs(this.at - end)} bytes too ${this.at > end ? "far" : "short"}`);
+    return value;
   }
 
   u16s(): number[] {

@@ -25,6 +25,7 @@ export const T = {
   stagedActivations: table("staged_activations"),
   features: table("features"),
   featureExamples: table("feature_examples"),
+  featurePages: table("feature_pages"),
   nearMisses: table("near_misses"),
   tokenFeatures: table("token_features"),
   logitFeatures: table("logit_features"),
@@ -44,7 +45,7 @@ export const T = {
 export const CORPUS_TABLES = ["documents", "sequences"] as const;
 
 /** Tables whose rows belong to one index, by index_id. */
-export const INDEX_TABLES = ["postings", "sampled_codes", "features", "feature_examples", "near_misses", "token_features", "logit_features", "token_counts", "imported_rows"] as const;
+export const INDEX_TABLES = ["postings", "sampled_codes", "features", "feature_examples", "feature_pages", "near_misses", "token_features", "logit_features", "token_counts", "imported_rows"] as const;
 
 /** Tables that hold parts of features while an index is built, and nothing of it afterwards. */
 export const STAGED_TABLES = ["ingest_tails", "staged_stats", "staged_coactivations", "staged_weights", "staged_given", "staged_examples", "staged_activations", "staged_near_misses"] as const;
@@ -59,7 +60,7 @@ export const VECTOR_TABLES = ["token_vectors", "feature_vectors", "vector_spaces
 export const SAE_TABLES = ["explanation_vectors"] as const;
 
 /** Tables that building fills from the postings. */
-export const BUILT_TABLES = ["features", "feature_examples", "near_misses", ...INVERTED_TABLES, "token_counts", "staged_stats", "staged_coactivations", "staged_weights"] as const;
+export const BUILT_TABLES = ["features", "feature_examples", "feature_pages", "near_misses", ...INVERTED_TABLES, "token_counts", "staged_stats", "staged_coactivations", "staged_weights"] as const;
 
 type NameOf<Table> = Table extends `${string}.${infer Name}` ? Name : never;
 type TableName = NameOf<(typeof T)[keyof typeof T]>;
@@ -89,6 +90,7 @@ export const SHARDING = {
     token_features: "token_id",
     logit_features: "token_id",
     feature_examples: "feature_index",
+    feature_pages: "feature_index",
     token_counts: "index_id",
     imported_rows: "feature_index",
     explanations: "feature_index",

@@ -1,6 +1,7 @@
 import type { ClickHouse } from "@mistral-sae/clickhouse";
 import type { JobContext } from "@mistral-sae/jobs";
 import { BlockLayout } from "../../blocks/block-layout.ts";
+import { packPages } from "../../building/pack-pages.ts";
 import type { IndexRecord } from "../../catalogue/records.ts";
 import { dropIndexRows, mergeIndexRows } from "../../store/table-facts.ts";
 import { T } from "../../store/tables.ts";
@@ -8,8 +9,9 @@ import { T } from "../../store/tables.ts";
 const FEATURES_AT_ONCE = 1_024;
 
 /** Gives the examples that were built of bfloat16 the unrounded activations of the postings. Once begun it goes on where it stopped. */
-export async function unroundExamples(clickhouse: ClickHouse, { indexId, corpus, nSequences, sae }: IndexRecord, { state, signal, progress }: Pick<JobContext, "state" | "signal" | "progress">): Promise<void> {
+export async function unroundExamples(clickhouse: ClickHouse, index: IndexRecord, { state, signal, progress }: Pick<JobContext, "state" | "signal" | "progress">): Promise<void> {
   if (state.get("unrounded") === true) return;
+  const { indexId, corpus, nSequences, sae } = index;
   const { contextSize } = corpus;
   const { blockSequences } = new BlockLayout(contextSize, nSequences);
   const one = { signal, settings: { max_threads: 2, min_insert_block_size_rows: "4000000", max_block_size: "1000000" } } as const;
@@ -41,7 +43,10 @@ export async function unroundExamples(clickhouse: ClickHouse, { indexId, corpus,
     { indexId },
     { signal, settings: { max_threads: 1 } },
   );
-  await mergeIndexRows(clickhouse, indexId, signal, ["feature_examples"]);
+  // Pages hold the rounded ones.
+  await dropIndexRows(clickhouse, indexId, ["feature_pages"]);
+  await packPages(clickhouse, index, signal);
+  await mergeIndexRows(clickhouse, indexId, signal, ["feature_examples", "feature_pages"]);
   state.set("unrounded", true);
   await dropIndexRows(clickhouse, indexId, ["staged_examples"]);
 }

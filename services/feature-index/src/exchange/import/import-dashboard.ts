@@ -9,6 +9,7 @@ import { orUnavailable } from "../../clickhouse-away.ts";
 import { corpusDigest } from "../../corpus/corpus-digest.ts";
 import type { Vocabularies } from "../../corpus/vocabulary.ts";
 import { invertTokens } from "../../building/inverted-tables.ts";
+import { packPages } from "../../building/pack-pages.ts";
 import type { Peers } from "../../peers/peers.ts";
 import { type Explanation, writeExplanations } from "../../serving/explanations.ts";
 import { requireRoom, type StorageFacts } from "../../storage/usage.ts";
@@ -135,6 +136,7 @@ async function finish(parts: ImportParts, { uri }: ImportRequest, shards: readon
     await assembleDashboard(clickhouse, index, uri, signal, (doneUnits, totalUnits) => ctx.progress({ stage: "assemble", doneUnits, totalUnits, unit: "features" }));
     await countTokens(clickhouse, index, special, signal);
     await invertTokens(clickhouse, index.indexId, signal);
+    await packPages(clickhouse, index, signal);
     ctx.state.set("assembled", true);
   }
   ctx.progress({ stage: "merge", doneUnits: 0, totalUnits: 1, unit: "indexes" });
