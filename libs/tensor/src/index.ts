@@ -20,6 +20,7 @@ export { type PlannedTensor, SafetensorsWriter, type StreamedTensor, writeSafete
 export {
   type ActivationDType,
   packSparse,
+  pairViews,
   rowBounds,
   type SparseRows,
   unpackPairs,

@@ -92,6 +92,16 @@ export function unpackSparse(wire: WireSparseCodeInput): SparseRows {
 
 /** As {@link unpackSparse}, for readers that take the activations as they were sent: their size is checked, nothing is converted. */
 export function unpackPairs(wire: WireSparseCodeInput): Omit<SparseRows, "values"> {
+  const pairs = pairViews(wire);
+  const { indices, dSae } = pairs;
+  for (let i = 0; i < indices.length; i++) {
+    if (indices[i]! >= dSae) throw new InputError("feature index out of range", { field: `feature_indices[${i}]`, got: indices[i], wanted: `below ${dSae}` });
+  }
+  return pairs;
+}
+
+/** As {@link unpackPairs}, for readers that look at each index themselves: whether it is below dSae is theirs to check. */
+export function pairViews(wire: WireSparseCodeInput): Omit<SparseRows, "values"> {
   const { nTokens, k, dSae } = wire;
   const width = wire.activationDtype === WIRE_DTYPE.F32 ? 4 : 2;
   if (wire.activationDtype < WIRE_DTYPE.F32 || wire.activationDtype > WIRE_DTYPE.BF16) {
@@ -112,11 +122,7 @@ export function unpackPairs(wire: WireSparseCodeInput): Omit<SparseRows, "values
   }
   requireBytes("feature_indices", wire.featureIndices, pairs * 4);
   requireBytes("activations", wire.activations, pairs * width);
-  const indices = u32View(wire.featureIndices);
-  for (let i = 0; i < pairs; i++) {
-    if (indices[i]! >= dSae) throw new InputError("feature index out of range", { field: `feature_indices[${i}]`, got: indices[i], wanted: `below ${dSae}` });
-  }
-  return { nTokens, k, dSae, indices, rowOffsets };
+  return { nTokens, k, dSae, indices: u32View(wire.featureIndices), rowOffsets };
 }
 
 function activationValues(wire: WireSparseCodeInput, pairs: number): Float32Array {

@@ -3,7 +3,7 @@ import { ClickHouse, encodeNativeBlock, type Login, type NativeColumn } from "@m
 import type { WireSparseCodeInput } from "@mistral-sae/tensor";
 import { T } from "../store/tables.ts";
 import { serveTasks } from "../workers/worker-side.ts";
-import { blockCode } from "./block-code.ts";
+import { type BlockCode, blockCode } from "./block-code.ts";
 import { postingColumns, sampleColumns } from "./block-columns.ts";
 import { BlockSorter, specialMask } from "./block-sorter.ts";
 import { type BlockMisses, nearMissColumns } from "./near-miss-columns.ts";
@@ -24,7 +24,7 @@ export interface BlockTask {
   readonly lengths: Uint32Array;
   /** Indexes of the special tokens of each window. */
   readonly special: readonly (readonly number[])[];
-  readonly codes: readonly WireSparseCodeInput[];
+  readonly codes: readonly (WireSparseCodeInput | BlockCode)[];
   readonly nearMisses: readonly BlockMisses[];
   readonly sampleStride: number;
   /** Fill `acts_f32` too. */
@@ -45,7 +45,7 @@ let sorter: { readonly dSae: number; readonly sorter: BlockSorter } | undefined;
 
 serveTasks(parentPort, async (task: BlockTask) => {
   if (sorter?.dSae !== task.dSae) sorter = { dSae: task.dSae, sorter: new BlockSorter(task.dSae) };
-  const codes = task.codes.map((code) => blockCode(code, task.keepFloat32));
+  const codes = task.codes.map((code) => ("indices" in code ? code : blockCode(code, task.keepFloat32)));
   const special = specialMask(task.contextSize, task.special);
   const sorted = sorter.sorter.sort({ contextSize: task.contextSize, lengths: task.lengths, special }, codes);
   const { indexId, block, firstSequence, contextSize, lengths, sampleStride: stride } = task;

@@ -1,5 +1,6 @@
 import type { Login } from "@mistral-sae/clickhouse";
 import type { WireSparseCodeInput } from "@mistral-sae/tensor";
+import type { BlockCode } from "../blocks/block-code.ts";
 import { BlockLayout } from "../blocks/block-layout.ts";
 import type { BlockResult, BlockTask, BlockWorkerData } from "../blocks/block-worker.ts";
 import type { BlockMisses } from "../blocks/near-miss-columns.ts";
@@ -45,9 +46,10 @@ export interface BlockCodes {
   readonly special: readonly (readonly number[])[];
   /**
    * One row a token, window after window, cut anywhere. On memory of their own, which is handed over, or on shared memory,
-   * which may be used again once the block is stored.
+   * which may be used again once the block is stored. A message's code is checked; what is a block's code already, on shared
+   * memory, has been.
    */
-  readonly codes: readonly WireSparseCodeInput[];
+  readonly codes: readonly (WireSparseCodeInput | BlockCode)[];
   /** Features that came closest to firing on some of the rows, in order; on memory of their own. */
   readonly nearMisses?: readonly BlockMisses[];
 }
@@ -93,6 +95,8 @@ export function ownedCode({ nTokens, k, dSae, featureIndices, activations, activ
   return { nTokens, k, dSae, activationDtype, featureIndices: copy(featureIndices), activations: copy(activations), rowOffsets: rowOffsets === undefined ? undefined : copy(rowOffsets) };
 }
 
-function buffersOf({ featureIndices, activations, rowOffsets }: WireSparseCodeInput): ArrayBuffer[] {
+function buffersOf(code: WireSparseCodeInput | BlockCode): ArrayBuffer[] {
+  if ("indices" in code) return [];
+  const { featureIndices, activations, rowOffsets } = code;
   return [featureIndices, activations, rowOffsets].map((bytes) => bytes?.buffer).filter((buffer) => buffer instanceof ArrayBuffer);
 }

@@ -1,5 +1,4 @@
 import { arrayColumn, constantColumn, fixedColumn, type NativeColumn, stringColumn } from "@mistral-sae/clickhouse";
-import { bytesOf, WIRE_DTYPE, type WireSparseCodeInput } from "@mistral-sae/tensor";
 import { BLOCK_POSITIONS, BlockLayout } from "../blocks/block-layout.ts";
 import type { BlockCode } from "../blocks/block-code.ts";
 import type { BlockCodes } from "../indexing/store-block.ts";
@@ -69,15 +68,7 @@ export class BlockAssembly {
   get codes(): BlockCodes {
     const { indices, acts, rowOffsets } = this.#memory;
     const pairs = rowOffsets[this.#nTokens] as number;
-    const code: WireSparseCodeInput = {
-      nTokens: this.#nTokens,
-      k: 0,
-      dSae: this.#dSae,
-      featureIndices: bytesOf(indices.subarray(0, pairs)),
-      activations: bytesOf(acts.subarray(0, pairs)),
-      activationDtype: WIRE_DTYPE.BF16,
-      rowOffsets: bytesOf(rowOffsets.subarray(0, this.#nTokens + 1)),
-    };
+    const code: BlockCode = { nTokens: this.#nTokens, k: 0, dSae: this.#dSae, indices: indices.subarray(0, pairs), acts: acts.subarray(0, pairs), rowOffsets: rowOffsets.subarray(0, this.#nTokens + 1) };
     return { lengths: Uint32Array.from(this.#windows, ({ tokenIds }) => tokenIds.length), special: this.#windows.map(({ special }) => special), codes: [code] };
   }
 

@@ -1,7 +1,7 @@
 import type { TokenSequence } from "@mistral-sae/contracts/mistral_sae/common/v1/tokens";
 import type { IngestActivationsRequest } from "@mistral-sae/contracts/mistral_sae/feature_index/v1/feature_index";
 import { invalidArgument } from "@mistral-sae/rpc";
-import { InputError, type WireSparseCodeInput } from "@mistral-sae/tensor";
+import { InputError, pairViews, u16View, WIRE_DTYPE, type WireSparseCodeInput } from "@mistral-sae/tensor";
 import { type BlockCode, blockCode } from "../blocks/block-code.ts";
 import { specialTokens } from "../corpus/tokenize.ts";
 
@@ -79,7 +79,7 @@ export class ChunkReader {
     return { docId: Number(docId), source, tokenIds, special };
   }
 
-  #requireRows({ nTokens, k, indices, acts, rowOffsets }: BlockCode): void {
+  #requireRows({ nTokens, k, dSae, indices, acts, rowOffsets }: BlockCode): void {
     if (this.#tokens + nTokens > LARGEST_U32) {
       this.#lastToken.fill(0);
       this.#tokens = 0;
@@ -92,6 +92,7 @@ export class ChunkReader {
       for (; i < end; i++) {
         const feature = indices[i] as number;
         const bits = acts[i] as number;
+        if (feature >= dSae) throw invalidArgument(`code.feature_indices[${i}]`, `got ${feature}, wanted below ${dSae}`);
         if (bits === 0 || bits > LARGEST_BF16) throw invalidArgument(`code.activations[${i}]`, "is no positive number that bfloat16 holds; pairs without an activation are left out");
         if (lastToken[feature] === token) throw invalidArgument(`code.feature_indices[${i}]`, `feature ${feature} comes twice on token ${row - 1} of the chunk`);
         lastToken[feature] = token;
@@ -118,9 +119,12 @@ class Scratch {
   }
 }
 
+/** Indices of bfloat16 codes are not looked at yet. */
 function readCode(code: WireSparseCodeInput): BlockCode {
   try {
-    return blockCode(code);
+    if (code.activationDtype !== WIRE_DTYPE.BF16) return blockCode(code);
+    const pairs = pairViews(code);
+    return { ...pairs, rowOffsets: pairs.rowOffsets, acts: u16View(code.activations) };
   } catch (error) {
     if (!(error instanceof InputError)) throw error;
     throw invalidArgument(`code.${error.field ?? ""}`, error.message);
