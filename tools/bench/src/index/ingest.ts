@@ -9,6 +9,7 @@ import { ClickHouse } from "@mistral-sae/clickhouse";
 import { type Client, createClient } from "@mistral-sae/rpc";
 import { bytesOf, WIRE_DTYPE } from "@mistral-sae/tensor";
 import { ServiceProcess } from "../inference/service-process.ts";
+import { type LeanChunk, LeanClient } from "./lean-client.ts";
 import { PeakMemory } from "./peak-memory.ts";
 import { SAE, startSyntheticPeer } from "./peer.ts";
 import type { Reading } from "./report.ts";
@@ -99,11 +100,12 @@ async function throughGrpc({ shape, threads, tokens, finish, log }: IngestOption
     const index = createClient(FeatureIndexService, service.address);
     await index.createIndex({ indexId: "codes", sae: SAE, corpusId: "codes", contextSize: shape.contextSize });
     await using memory = await PeakMemory.start(service, data);
+    await using client = new LeanClient(service.address);
     const chunks = Math.ceil(tokens / CHUNK_TOKENS);
     const shards = 2;
     const cpuBefore = await memory.cpuSeconds();
     const began = performance.now();
-    await Promise.all(Array.from({ length: shards }, async (_, shard) => await index.ingestActivations(chunkMessages(shape, made, shard, Math.ceil((chunks - shard) / shards)))));
+    await Promise.all(Array.from({ length: shards }, async (_, shard) => await client.ingest(chunkMessages(shape, made, shard, Math.ceil((chunks - shard) / shards)))));
     const seconds = (performance.now() - began) / 1_000;
     const activations = chunks * CHUNK_TOKENS * shape.k;
     const cpu = await memory.cpuSeconds();
@@ -132,20 +134,24 @@ async function throughGrpc({ shape, threads, tokens, finish, log }: IngestOption
 }
 
 /** A shard's chunks, blocks of the same codes under documents of their own. */
-async function* chunkMessages({ k, dSae, contextSize }: Shape, made: readonly Block[], shard: number, chunks: number) {
+async function* chunkMessages({ k, dSae, contextSize }: Shape, made: readonly Block[], shard: number, chunks: number): AsyncGenerator<LeanChunk> {
   const perBlock = BLOCK_TOKENS / CHUNK_TOKENS;
   const windows = CHUNK_TOKENS / contextSize;
   for (let seq = 0; seq < chunks; seq++) {
     const { tokens, rows } = made[(shard + Math.floor(seq / perBlock)) % made.length]!;
     const first = (seq % perBlock) * CHUNK_TOKENS;
-    const part = (values: Uint32Array | Uint16Array) => bytesOf(values.subarray(first * k, (first + CHUNK_TOKENS) * k)) as Uint8Array<ArrayBuffer>;
+    const part = (values: Uint32Array | Uint16Array) => bytesOf(values.subarray(first * k, (first + CHUNK_TOKENS) * k));
     yield await Promise.resolve({
-      index: "indexes/codes",
-      shard,
-      seq: BigInt(seq),
-      sequences: Array.from({ length: windows }, (_, w) => ({ tokenIds: Array.from(tokens.subarray(first + w * contextSize, first + (w + 1) * contextSize)) })),
-      docIds: Array.from({ length: windows }, (_, w) => BigInt(shard * 2 ** 30 + Math.floor((seq * windows + w) / 4))),
-      code: { nTokens: CHUNK_TOKENS, k, dSae, featureIndices: part(rows.indices), activations: part(rows.acts), activationDtype: DataType.BF16 },
+      head: {
+        index: "indexes/codes",
+        shard,
+        seq: BigInt(seq),
+        sequences: Array.from({ length: windows }, (_, w) => ({ tokenIds: Array.from(tokens.subarray(first + w * contextSize, first + (w + 1) * contextSize)) })),
+        docIds: Array.from({ length: windows }, (_, w) => BigInt(shard * 2 ** 30 + Math.floor((seq * windows + w) / 4))),
+      },
+      code: { nTokens: CHUNK_TOKENS, k, dSae, activationDtype: DataType.BF16 },
+      featureIndices: part(rows.indices),
+      activations: part(rows.acts),
     });
   }
 }
