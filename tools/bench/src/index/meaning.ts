@@ -7,6 +7,7 @@ import { type Operation, OperationService, OperationState } from "@mistral-sae/c
 import { featureIndexDefaults, openFeatureIndex } from "@mistral-sae/feature-index";
 import { createClient, startServer } from "@mistral-sae/rpc";
 import { fillMadeUp, generator, madeUp, madeUpDefaults, type MadeUpSizes, madeUpWord } from "./meaning-data.ts";
+import type { Reading } from "./report.ts";
 
 /** What is measured. */
 export interface MeaningOptions extends MadeUpSizes {
@@ -82,4 +83,19 @@ export async function measureMeaning(options: Partial<MeaningOptions> = {}): Pro
     await service.close();
     rmSync(data, { recursive: true, force: true });
   }
+}
+
+/** A report as readings. */
+export function meaningReadings({ features, embedSeconds, times }: MeaningReport): Reading[] {
+  return [
+    { name: `vectors of ${features.toLocaleString("en-US")} explanations`, value: embedSeconds, unit: "s" },
+    ...times.flatMap(({ textWeight, p50, p95, first }): Reading[] => {
+      const how = textWeight === null ? "words and meaning" : textWeight === 0 ? "meaning alone" : "words alone";
+      return [
+        { name: `search by ${how}, first`, value: first, unit: "ms" },
+        { name: `search by ${how}, p50`, value: p50, unit: "ms" },
+        { name: `search by ${how}, p95`, value: p95, unit: "ms", atMost: 50 },
+      ];
+    }),
+  ];
 }
