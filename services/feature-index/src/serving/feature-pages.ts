@@ -28,7 +28,6 @@ const NEAREST = 10;
 // A page does not wait long for what it can do without.
 const NEAREST_TIMEOUT_MS = 1_000;
 const PAGES_A_READ = 32;
-const READS = 2;
 // Requests for more pages than this are read on their own, so that nobody's single page waits for them.
 const PAGES_TOGETHER = 8;
 
@@ -41,7 +40,7 @@ export class FeaturePages {
   constructor(parts: PageParts) {
     this.#parts = parts;
     this.#windows = new KeptWindows(parts.clickhouse);
-    this.#read = new Together({ inFlight: READS, most: PAGES_A_READ, ask: async (keys) => await readPages(parts.clickhouse, this.#windows, keys) });
+    this.#read = new Together({ inFlight: 1, most: PAGES_A_READ, ask: async (keys) => await readPages(parts.clickhouse, this.#windows, keys) });
   }
 
   async basic(index: IndexRecord, features: readonly number[], signal: AbortSignal): Promise<FeatureInit[]> {
