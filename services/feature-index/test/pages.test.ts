@@ -1,6 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { ClickHouse } from "@mistral-sae/clickhouse";
 import { ActivationGroup, FeatureView } from "@mistral-sae/contracts/mistral_sae/feature_index/v1/feature";
+import { KeptWindows } from "../src/serving/kept-windows.ts";
+import { readWindows } from "../src/serving/windows.ts";
 import { toyDocuments } from "./fixtures/toy-corpus.ts";
 import { startToyIndex, type ToyIndex } from "./fixtures/toy-index.ts";
 import { TOY } from "./fixtures/toy-inference.ts";
@@ -41,6 +43,15 @@ describe("packed pages", () => {
     expect(n).toBe(featureIndices.length);
     await direct.command("TRUNCATE TABLE mistral_sae.feature_pages");
     expect(await read()).toEqual(packed);
+  });
+
+  it("show windows that are kept, forgotten and read again as they are stored", async () => {
+    const { clickhouse } = toy.service;
+    await using direct = new ClickHouse({ url: clickhouse.url, login: clickhouse.owner });
+    const { corpusId } = await direct.row<{ corpusId: number }>("SELECT any(corpus_id) AS corpusId FROM mistral_sae.sequences");
+    const corpus = { corpusId, digest: "toy", source: "{}" };
+    const kept = new KeptWindows(direct, 3 * CONTEXT);
+    for (const sequences of [[0, 1], [1, 2, 3, 4, 0], [4, 4, 0], [9]]) expect(await kept.read(corpus, sequences)).toEqual(await readWindows(direct, corpus, sequences));
   });
 });
 
