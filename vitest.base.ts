@@ -9,6 +9,7 @@ export function project(name: string, overrides: NonNullable<ViteUserConfig["tes
       include: ["test/**/*.test.ts"],
       testTimeout: 60_000,
       hookTimeout: 120_000,
+      expect: { poll: { timeout: 30_000 } },
       // Most files wait for services half of the time: on two cores a second one fills the gaps.
       maxWorkers: Math.max(2, availableParallelism() - 1),
       reporters: ["default", ["json", { outputFile: "test-results.json" }]],
