@@ -84,7 +84,8 @@ describe("an engine whose thread dies", () => {
       expect(error.retryDelayMs).toBeGreaterThan(0);
     }
     await expect.poll(() => stateOf(running)).toBe(ModelState.READY);
-    expect((await running.saes.getSae({ name: SAE })).sae?.state).toBe(SaeState.READY);
+    // Its SAEs are read after the model.
+    await expect.poll(async () => (await running.saes.getSae({ name: SAE })).sae?.state).toBe(SaeState.READY);
     expect(idsOf(variantOf(await generate(running, short)))).toEqual(before);
     expect(threads).toHaveLength(2);
     await expect.poll(() => watched).toEqual([Status.SERVING, Status.NOT_SERVING, Status.SERVING]);
