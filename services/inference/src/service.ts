@@ -55,6 +55,7 @@ export async function createInferenceServices(config: InferenceConfig, openEngin
         // A model that was loaded by a call and is gone by now shows its failure in its state.
         if (!configured.has(id)) await models.load(id, uri, { remember: false, precision: enginePrecision(precision) }).catch(() => undefined);
       }
+      saes.started();
       jobs.recover();
       if (health === undefined) return;
       changed = () => reportHealth(models.list(), NEED_A_MODEL, health);

@@ -83,11 +83,12 @@ describe("an engine whose thread dies", () => {
       expect(error).toMatchObject({ code: Code.Unavailable, reason: "BACKEND_DOWN" });
       expect(error.retryDelayMs).toBeGreaterThan(0);
     }
+    // Clients hear of the death before the registry does.
+    await expect.poll(() => threads).toHaveLength(2);
+    expect((await running.saes.getSae({ name: SAE })).sae?.state).toBeOneOf([SaeState.LOADING, SaeState.READY]);
     await expect.poll(() => stateOf(running)).toBe(ModelState.READY);
-    // Its SAEs are read after the model.
-    await expect.poll(async () => (await running.saes.getSae({ name: SAE })).sae?.state).toBe(SaeState.READY);
+    expect((await running.saes.getSae({ name: SAE })).sae?.state).toBe(SaeState.READY);
     expect(idsOf(variantOf(await generate(running, short)))).toEqual(before);
-    expect(threads).toHaveLength(2);
     await expect.poll(() => watched).toEqual([Status.SERVING, Status.NOT_SERVING, Status.SERVING]);
     stop.abort();
     await watching;

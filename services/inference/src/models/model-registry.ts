@@ -82,6 +82,11 @@ export class ModelRegistry {
     throw failedPrecondition("MODEL_NOT_LOADED", `${model.name} is not loaded; call LoadModel`);
   }
 
+  /** Whether a model is being opened, also after its engine died. */
+  isLoading(name: string): boolean {
+    return this.#entries.get(name)?.model.state === ModelState.LOADING;
+  }
+
   /** Loads a model under an id, or returns it when it is there already; `remember` loads one that could be loaded again after a restart. */
   async load(id: string, uri: string, options: OpenModelOptions & { readonly remember: boolean }): Promise<LoadedModel> {
     const { precision } = options;

@@ -25,6 +25,7 @@ export class SaeRegistry {
   readonly #catalogue: Catalogue;
   readonly #models: ModelRegistry;
   readonly #entries = new Map<string, Entry>();
+  #starting = true;
 
   constructor(catalogue: Catalogue, models: ModelRegistry) {
     this.#catalogue = catalogue;
@@ -36,14 +37,14 @@ export class SaeRegistry {
   list(parent: string): Sae[] {
     if (parent !== "") parseName("models/{model}", parent, "parent");
     return [...this.#entries.values()]
-      .map(message)
+      .map((entry) => this.#message(entry))
       .filter(({ name }) => parent === "" || name.startsWith(`${parent}/`))
       .sort((a, b) => (a.name < b.name ? -1 : 1));
   }
 
   /** @throws INVALID_ARGUMENT for a bad name, NOT_FOUND for an unknown one. */
   get(name: string, field = "name"): Sae {
-    return message(this.#entry(name, field));
+    return this.#message(this.#entry(name, field));
   }
 
   /** Names of the READY SAEs of a model. */
@@ -55,7 +56,9 @@ export class SaeRegistry {
 
   /** A READY SAE of a model. @throws NOT_FOUND, FAILED_PRECONDITION SAE_NOT_LOADED or SAE_MISMATCH, UNAVAILABLE SAE_LOADING. */
   use(field: string, name: string, model: LoadedModel): SaeTarget {
-    const { record, state, detail } = this.#entry(name, field);
+    const entry = this.#entry(name, field);
+    const { record, detail } = entry;
+    const state = this.#stateOf(entry);
     if (!name.startsWith(`${model.name}/`)) {
       throw failedPrecondition("SAE_MISMATCH", `${field}: ${name} belongs to another model than ${model.name}`);
     }
@@ -84,14 +87,14 @@ export class SaeRegistry {
     const entry: Entry = { ...entryOf({ sae, wanted: true, operation }), state: SaeState.READY };
     this.#catalogue.putSae(entry.record);
     this.#entries.set(sae.name, entry);
-    return message(entry);
+    return this.#message(entry);
   }
 
   /** Changes an entry. */
   change(name: string, change: (sae: Sae) => Sae): Sae {
     const entry = this.#entry(name, "sae.name");
     this.#keep(entry, { ...entry.record, sae: change(clone(SaeSchema, entry.record.sae)) });
-    return message(entry);
+    return this.#message(entry);
   }
 
   /** Forgets an SAE. @throws FAILED_PRECONDITION SAE_LOADED unless forced. */
@@ -110,7 +113,7 @@ export class SaeRegistry {
     const entry = this.#entry(name, "name");
     const model = this.#models.use(modelOf(name), "name");
     await this.#oneByOne(entry, () => this.#load(entry, model, signal));
-    return message(entry);
+    return this.#message(entry);
   }
 
   /** Frees an SAE; it stays registered. */
@@ -121,7 +124,7 @@ export class SaeRegistry {
       setState(entry, SaeState.COLD);
       this.#keep(entry, { ...entry.record, wanted: false });
     });
-    return message(entry);
+    return this.#message(entry);
   }
 
   /** Loads what is wanted of a model that has just been opened; one that fails says so in its state. */
@@ -130,6 +133,11 @@ export class SaeRegistry {
       if (!entry.record.wanted || !entry.record.sae.name.startsWith(`${model.name}/`)) continue;
       await this.#oneByOne(entry, () => this.#load(entry, model)).catch(() => undefined);
     }
+  }
+
+  /** All models that this service starts with have been opened, or have failed. */
+  started(): void {
+    this.#starting = false;
   }
 
   /** A model can no longer be used. */
@@ -153,6 +161,16 @@ export class SaeRegistry {
       setState(entry, SaeState.FAILED, toRpcError(error).message);
       throw error;
     }
+  }
+
+  /** An SAE that is loaded with its model, without being asked for, is on its way when the model is: callers come again. */
+  #stateOf({ state, record }: Entry): SaeState {
+    if (state !== SaeState.COLD || !record.wanted) return state;
+    return this.#starting || this.#models.isLoading(modelOf(record.sae.name)) ? SaeState.LOADING : state;
+  }
+
+  #message(entry: Entry): Sae {
+    return { ...clone(SaeSchema, entry.record.sae), state: this.#stateOf(entry), stateDetail: entry.detail };
   }
 
   #oneByOne<T>(entry: Entry, work: () => Promise<T>): Promise<T> {
@@ -182,10 +200,6 @@ function entryOf(record: SaeRecord): Entry {
 function setState(entry: Entry, state: SaeState, detail = ""): void {
   entry.state = state;
   entry.detail = detail;
-}
-
-function message({ record, state, detail }: Entry): Sae {
-  return { ...clone(SaeSchema, record.sae), state, stateDetail: detail };
 }
 
 /** models/{model} of models/{model}/saes/{sae}. */
