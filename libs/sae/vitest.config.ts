@@ -1,3 +1,4 @@
 import { project } from "../../vitest.base.ts";
 
-export default project("sae");
+// Its tests use every core by themselves.
+export default project("sae", { maxWorkers: 1 });
