@@ -19,6 +19,14 @@ export interface DurableState {
   delete(key: string): void;
 }
 
+/** Does a step of an operation unless the state says that it is done, then notes that. The signal is heeded before it begins. */
+export async function once({ state, signal }: Pick<JobContext, "state"> & Partial<Pick<JobContext, "signal">>, step: string, work: () => Promise<void>): Promise<void> {
+  signal?.throwIfAborted();
+  if (state.get(step) === true) return;
+  await work();
+  state.set(step, true);
+}
+
 /** What a job sees of the operation that it works for. */
 export interface JobContext<Input = Message> {
   /** operations/{service}/{id}. */

@@ -4,6 +4,7 @@ export {
   type Job,
   type JobContext,
   type JobDefinition,
+  once,
   type StageProgress,
 } from "./definition.ts";
 export type { EmbeddedEngineOptions } from "./embedded/embedded-engine.ts";

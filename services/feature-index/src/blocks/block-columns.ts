@@ -63,6 +63,14 @@ export function sampleColumns(indexId: number, shape: SampleShape, codes: readon
   ];
 }
 
+/** Activations that a sample holds, about: 16 MB of codes kept token by token. */
+export const SAMPLED_ACTIVATIONS = 1 << 22;
+
+/** One token in this many is sampled of an index of so many activations. */
+export function sampleStride(nActivations: number): number {
+  return Math.max(1, Math.ceil(nActivations / SAMPLED_ACTIVATIONS));
+}
+
 /** Whether a token is in the sample. A multiplicative hash, so that no stride falls in step with the windows. */
 export function isSampled(sequence: number, token: number, contextSize: number, stride: number): boolean {
   const position = Math.imul(sequence, contextSize) + token;

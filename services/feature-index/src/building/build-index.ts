@@ -1,5 +1,5 @@
 import type { ClickHouse, Login } from "@mistral-sae/clickhouse";
-import type { JobContext } from "@mistral-sae/jobs";
+import { type JobContext, once } from "@mistral-sae/jobs";
 import { internal } from "@mistral-sae/rpc";
 import type { IndexRecord } from "../catalogue/records.ts";
 import type { Peers } from "../peers/peers.ts";
@@ -48,25 +48,19 @@ export async function buildIndex(parts: BuildParts, index: IndexRecord, totals: 
   const { signal, state } = ctx;
   const { indexId } = index;
   await requireAll(clickhouse, indexId, totals);
-  const once = async (step: string, work: () => Promise<void>) => {
-    signal.throwIfAborted();
-    if (state.get(step) === true) return;
-    await work();
-    state.set(step, true);
-  };
   // What a former, abandoned build may have left.
-  await once("build:cleared", () => dropIndexRows(clickhouse, indexId, BUILT_TABLES));
-  await once("build:features", () => buildFeatures(parts, index, texts, ctx));
-  await once("build:coactivations", () => buildCoactivations(parts, index, ctx));
-  await once("build:weights", async () => {
+  await once(ctx, "build:cleared", () => dropIndexRows(clickhouse, indexId, BUILT_TABLES));
+  await once(ctx, "build:features", () => buildFeatures(parts, index, texts, ctx));
+  await once(ctx, "build:coactivations", () => buildCoactivations(parts, index, ctx));
+  await once(ctx, "build:weights", async () => {
     const report = (doneUnits: number) => ctx.progress({ stage: "logits", doneUnits, totalUnits: index.sae.dSae, unit: "features" });
     report(0);
     await buildWeights(parts, index, texts, { signal, state, report });
   });
-  await once("build:assembled", () => assembleFeatures(clickhouse, index, signal));
-  await once("build:pages", () => packPages(clickhouse, index, signal));
-  await once("build:inverted", () => invertTokens(clickhouse, indexId, signal));
-  await once("build:merged", async () => {
+  await once(ctx, "build:assembled", () => assembleFeatures(clickhouse, index, signal));
+  await once(ctx, "build:pages", () => packPages(clickhouse, index, signal));
+  await once(ctx, "build:inverted", () => invertTokens(clickhouse, indexId, signal));
+  await once(ctx, "build:merged", async () => {
     ctx.progress({ stage: "merge", doneUnits: 0, totalUnits: 1, unit: "indexes" });
     await dropIndexRows(clickhouse, indexId, STAGED_TABLES);
     await mergeIndexRows(clickhouse, indexId, signal);
@@ -111,21 +105,7 @@ async function buildFeatures(parts: BuildParts, index: IndexRecord, texts: reado
         }),
     );
   };
-  await untilAborted(signal, pool, build());
-}
-
-/** What `work` in a pool comes to; an abort ends the pool and rejects at once. */
-async function untilAborted<R>(signal: AbortSignal, pool: WorkerPool, work: Promise<R>): Promise<R> {
-  const end = () => void pool.close();
-  signal.addEventListener("abort", end, { once: true });
-  try {
-    return await work;
-  } catch (error) {
-    signal.throwIfAborted();
-    throw error;
-  } finally {
-    signal.removeEventListener("abort", end);
-  }
+  await pool.until(signal, build());
 }
 
 async function buildCoactivations({ url, owner: login, threads }: BuildParts, { indexId, sae }: IndexRecord, { signal, progress }: Pick<JobContext, "signal" | "progress">): Promise<void> {
@@ -141,7 +121,7 @@ async function buildCoactivations({ url, owner: login, threads }: BuildParts, { 
     done += end - start;
     report();
   };
-  await untilAborted(signal, pool, Promise.all(starts.map(count)));
+  await pool.until(signal, Promise.all(starts.map(count)));
 }
 
 /** Runs of features with about equally many firings, the same ones whenever they are asked for. */

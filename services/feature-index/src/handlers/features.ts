@@ -62,7 +62,7 @@ export function featureHandlers(parts: Parts): Pick<Handlers<typeof FeatureIndex
       if (group === ActivationGroup.NON_ACTIVATING) requireActivations(index, "where a feature does not fire");
       const page = offsetPage(request, ["activations", index.indexId, feature, group, nBins, String(seed), dataSource], DEFAULT_EXAMPLES);
       const read = (sequences: readonly number[]) => readWindows(clickhouse, index.corpus, sequences);
-      const source = new FiringSource(clickhouse, index, feature, dataSource, signal);
+      const source = new FiringSource({ clickhouse, index, feature, source: dataSource, signal });
       const chosen = await chooseExamples(source, { group, nBins: nBins === 0 ? DEFAULT_STRATA : nBins, seed, ...page }, read);
       const windows = await read(chosen.examples.map(({ firing }) => firing.sequence));
       const texts = await vocabularies.texts(index.corpus.vocabularyId);
@@ -78,7 +78,7 @@ export function featureHandlers(parts: Parts): Pick<Handlers<typeof FeatureIndex
       if (isDashboard(index)) return { histogram: await givenHistogram(clickhouse, index, feature, nBins, log) };
       const bins = nBins === 0 ? DEFAULT_BINS : nBins;
       const stored = await storedHistogram(clickhouse, index.indexId, feature, bins, log);
-      return { histogram: stored ?? (await histogramOf(await new FiringSource(clickhouse, index, feature, "", signal).loaded(), bins, log)) };
+      return { histogram: stored ?? (await histogramOf(await new FiringSource({ clickhouse, index, feature, source: "", signal }).loaded(), bins, log)) };
     },
     listCoActivations: async (request) => {
       const { index, feature } = indexOfFeature(catalogue, "parent", request.parent, request.corpus);

@@ -3,6 +3,7 @@ import { FeatureIndexSchema, type IndexCorpusRequest, IndexCorpusRequestSchema }
 import type { Sae } from "@mistral-sae/contracts/mistral_sae/sae/v1/sae";
 import { defineJob, type Job, type JobContext } from "@mistral-sae/jobs";
 import { failedPrecondition, parseName } from "@mistral-sae/rpc";
+import { sampleStride } from "../blocks/block-columns.ts";
 import { BlockLayout } from "../blocks/block-layout.ts";
 import { orUnavailable } from "../clickhouse-away.ts";
 import type { CorpusRecord, IndexRecord } from "../catalogue/records.ts";
@@ -29,8 +30,6 @@ interface BlockShard {
   readonly block: number;
 }
 
-// About 16 MB of codes kept token by token.
-const SAMPLED_ACTIVATIONS = 1 << 22;
 // Tokens whose near-misses are told.
 const MISS_TOKENS = 1 << 19;
 // Stands in where an SAE has no fixed number of features a token.
@@ -76,7 +75,7 @@ async function planIndex(parts: IndexJobParts, input: IndexCorpusRequest, ctx: C
   const nSequences = same === undefined ? await sequencesWithin(parts, corpus, wanted.maxTokens) : same.nSequences;
   const { blockSequences, nBlocks } = new BlockLayout(corpus.contextSize, nSequences);
   const perToken = message.k ?? USUAL_L0;
-  const stride = Math.max(1, Math.ceil((corpus.nTokens * perToken) / SAMPLED_ACTIVATIONS));
+  const stride = sampleStride(corpus.nTokens * perToken);
   // A standard SAE has none: each of its pre-activations above 0 fires.
   const missStride = message.architecture === "standard" ? 0 : Math.max(1, Math.ceil(tokensOf(corpus, nSequences) / MISS_TOKENS));
   ctx.state.set("plan", { indexId: index.id, ready: same !== undefined, stride, missStride } satisfies Plan);

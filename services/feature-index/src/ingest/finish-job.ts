@@ -1,6 +1,6 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { FeatureIndexSchema, type FinishIndexRequest, FinishIndexRequestSchema } from "@mistral-sae/contracts/mistral_sae/feature_index/v1/feature_index";
-import { defineJob, type Job, type JobContext } from "@mistral-sae/jobs";
+import { defineJob, type Job, type JobContext, once } from "@mistral-sae/jobs";
 import { failedPrecondition, parseName } from "@mistral-sae/rpc";
 import { BLOCK_POSITIONS, BlockLayout } from "../blocks/block-layout.ts";
 import type { ShardRecord } from "../catalogue/ingest-ledger.ts";
@@ -106,7 +106,7 @@ async function runTail(parts: FinishParts, { block, pieces }: TailBlock, ctx: Ct
 
 async function finish(parts: FinishParts, tails: readonly BlockSummary[], ctx: Ctx): Promise<MessageInitShape<typeof FeatureIndexSchema>> {
   const { catalogue, clickhouse } = parts;
-  const { signal, state } = ctx;
+  const { signal } = ctx;
   const begun = indexOf(parts, ctx);
   if (begun.state === "ready") return indexMessage(begun, "ready");
   const { indexId, corpus } = begun;
@@ -118,15 +118,9 @@ async function finish(parts: FinishParts, tails: readonly BlockSummary[], ctx: C
   );
   const nActivations = blocks.reduce((sum, block) => sum + block.nActivations, 0);
   catalogue.setIndexCounts(indexId, { ...windows, nActivations, nFeaturesAlive: 0 });
-  const once = async (step: string, work: () => Promise<void>) => {
-    signal.throwIfAborted();
-    if (state.get(step) === true) return;
-    await work();
-    state.set(step, true);
-  };
-  await once("ingest:thinned", async () => await thinSample(parts, begun, blocks.length - 1, signal));
-  await once("ingest:documents", async () => await storeDocuments(parts, begun, windows.nDocuments, ctx));
-  await once("ingest:corpus", async () => {
+  await once(ctx, "ingest:thinned", async () => await thinSample(parts, begun, blocks.length - 1, signal));
+  await once(ctx, "ingest:documents", async () => await storeDocuments(parts, begun, windows.nDocuments, ctx));
+  await once(ctx, "ingest:corpus", async () => {
     catalogue.setCorpusProgress(corpus.corpusId, { ...windows, chunks: blocks.length });
     catalogue.setCorpusReady(corpus.corpusId, await corpusDigest(clickhouse, corpus.corpusId, signal));
   });

@@ -1,5 +1,6 @@
 import type { ClickHouse } from "@mistral-sae/clickhouse";
-import { BlockLayout } from "../blocks/block-layout.ts";
+import { SAMPLED_ACTIVATIONS } from "../blocks/block-columns.ts";
+import { BLOCK_POSITIONS, BlockLayout } from "../blocks/block-layout.ts";
 import type { IndexRecord } from "../catalogue/records.ts";
 import { type BlockSummary, storeBlock, type StoreParts } from "../indexing/store-block.ts";
 import { T } from "../store/tables.ts";
@@ -9,9 +10,6 @@ import type { BlockAssembly } from "./block-assembly.ts";
 export interface StoreIngestedParts extends StoreParts {
   readonly clickhouse: ClickHouse;
 }
-
-// As for a corpus whose size is known (`indexJob`).
-const SAMPLED_ACTIVATIONS = 1 << 22;
 
 /** Stores a block's windows and codes; repeating it stores nothing twice. */
 export async function storeIngested(parts: StoreIngestedParts, index: IndexRecord, block: number, assembly: BlockAssembly, signal: AbortSignal): Promise<BlockSummary> {
@@ -35,7 +33,7 @@ export async function storeIngested(parts: StoreIngestedParts, index: IndexRecor
  * `FinishIndex` thins the first blocks out to the last one's stride, of which theirs are divisors.
  */
 export function strideOf({ ingestL0 }: Pick<IndexRecord, "ingestL0">, block: number): number {
-  const activations = (block + 1) * 65_536 * ingestL0;
+  const activations = (block + 1) * BLOCK_POSITIONS * ingestL0;
   return 2 ** Math.max(0, Math.ceil(Math.log2(activations / SAMPLED_ACTIVATIONS)));
 }
 

@@ -19,6 +19,16 @@ export interface Place {
   readonly pos: number;
 }
 
+/** Whose firings are looked for, and where. */
+export interface FiringScope {
+  readonly clickhouse: ClickHouse;
+  readonly index: IndexRecord;
+  readonly feature: number;
+  /** Only those in documents of this source, unless it is empty. */
+  readonly source: string;
+  readonly signal: AbortSignal;
+}
+
 /** The firings of one feature, read from its posting lists. */
 export class Firings {
   readonly #clickhouse: ClickHouse;
@@ -28,8 +38,7 @@ export class Firings {
   readonly #source: string;
   readonly #signal: AbortSignal;
 
-  /** Only those in documents of `source`, unless it is empty. */
-  constructor(clickhouse: ClickHouse, index: IndexRecord, feature: number, source: string, signal: AbortSignal) {
+  constructor({ clickhouse, index, feature, source, signal }: FiringScope) {
     this.#clickhouse = clickhouse;
     this.#index = index;
     this.#feature = feature;

@@ -1,11 +1,9 @@
-import type { ClickHouse } from "@mistral-sae/clickhouse";
 import { BlockLayout } from "../blocks/block-layout.ts";
 import { BF16 } from "../building/value-counts.ts";
-import type { IndexRecord } from "../catalogue/records.ts";
 import { RowReader } from "../store/row-reader.ts";
 import { T } from "../store/tables.ts";
 import type { WindowFiring } from "../wire/example-message.ts";
-import { type FiringRow, Firings, type Place } from "./firings.ts";
+import { type FiringRow, Firings, type FiringScope, type Place } from "./firings.ts";
 
 // 4 bytes each; a feature that fires more often is looked at by ClickHouse.
 const MOST_FIRINGS = 4_000_000;
@@ -27,9 +25,9 @@ export class LoadedFirings extends Firings {
   /** How often each activation occurs, by its bits. */
   readonly #counts = new Uint32Array(0x8000);
 
-  private constructor(clickhouse: ClickHouse, index: IndexRecord, feature: number, signal: AbortSignal, segments: readonly Segment[], pos: Uint16Array, acts: Uint16Array) {
-    super(clickhouse, index, feature, "", signal);
-    this.#layout = new BlockLayout(index.corpus.contextSize, index.nSequences);
+  private constructor(scope: FiringScope, segments: readonly Segment[], pos: Uint16Array, acts: Uint16Array) {
+    super(scope);
+    this.#layout = new BlockLayout(scope.index.corpus.contextSize, scope.index.nSequences);
     this.#segments = segments;
     this.#pos = pos;
     this.#acts = acts;
@@ -37,18 +35,19 @@ export class LoadedFirings extends Firings {
   }
 
   /** The firings of a feature, here where they can be: when they are few enough, rounded, and not to be kept to one source. */
-  static async open(clickhouse: ClickHouse, index: IndexRecord, feature: number, source: string, signal: AbortSignal): Promise<Firings> {
+  static async open(scope: FiringScope): Promise<Firings> {
+    const { clickhouse, index, feature, source, signal } = scope;
     if (source === "" && !index.includeSpecialTokens && index.importedFrom === "") {
       const where = `FROM ${T.postings} WHERE index_id = {indexId:UInt32} AND is_special = 0 AND feature_index = {feature:UInt32}`;
       const sql = `SELECT block, pos, acts ${where} AND (SELECT sum(n) ${where}) <= {most:UInt64} ORDER BY block`;
       const bytes = await clickhouse.small(sql, { indexId: index.indexId, feature, most: MOST_FIRINGS }, { max_threads: 1 });
       signal.throwIfAborted();
-      if (bytes.length > 0) return LoadedFirings.#of(bytes, clickhouse, index, feature, signal);
+      if (bytes.length > 0) return LoadedFirings.#of(bytes, scope);
     }
-    return new Firings(clickhouse, index, feature, source, signal);
+    return new Firings(scope);
   }
 
-  static #of(bytes: Buffer, clickhouse: ClickHouse, index: IndexRecord, feature: number, signal: AbortSignal): LoadedFirings {
+  static #of(bytes: Buffer, scope: FiringScope): LoadedFirings {
     // No more than the bytes of both together.
     const pos = new Uint16Array(bytes.length >> 2);
     const acts = new Uint16Array(bytes.length >> 2);
@@ -63,7 +62,7 @@ export class LoadedFirings extends Firings {
     });
     reader.push(bytes);
     reader.end();
-    return new LoadedFirings(clickhouse, index, feature, signal, segments, pos.subarray(0, n), acts.subarray(0, n));
+    return new LoadedFirings(scope, segments, pos.subarray(0, n), acts.subarray(0, n));
   }
 
   override strongest(limit: number, offset: number): Promise<FiringRow[]> {

@@ -1,6 +1,6 @@
 import type { ClickHouse } from "@mistral-sae/clickhouse";
 import { BackupSchema, RestoreBackupRequestSchema } from "@mistral-sae/contracts/mistral_sae/feature_index/v1/storage";
-import { defineJob, type DurableState, type Job } from "@mistral-sae/jobs";
+import { defineJob, type Job, once } from "@mistral-sae/jobs";
 import { orUnavailable } from "../clickhouse-away.ts";
 import { TABLES_DATABASE } from "../store/tables.ts";
 import { backupMessage } from "./backup-message.ts";
@@ -31,13 +31,13 @@ export function restoreJob({ clickhouse, catalogue, files, migrate }: RestorePar
     run: ({ name }, { state, signal }) =>
       orUnavailable(async () => {
         const record = await requireBackup(files, name);
-        await once(state, "read", async () => {
+        await once({ state }, "read", async () => {
           await clickhouse.command(`DROP DATABASE IF EXISTS ${INCOMING} SYNC`);
           await clickhouse.rows(`RESTORE DATABASE ${TABLES_DATABASE} AS ${INCOMING} FROM ${record.target}`, {}, { signal });
         });
         signal.throwIfAborted();
-        await once(state, "swapped", async () => await swap(clickhouse));
-        await once(state, "catalogue", async () => await Promise.resolve(catalogue.replaceFrom(files.catalogueOf(record.id))));
+        await once({ state }, "swapped", async () => await swap(clickhouse));
+        await once({ state }, "catalogue", async () => await Promise.resolve(catalogue.replaceFrom(files.catalogueOf(record.id))));
         await migrate();
         await clickhouse.command(`DROP DATABASE IF EXISTS ${OUTGOING} SYNC`);
         return null;
@@ -55,10 +55,4 @@ async function swap(clickhouse: ClickHouse): Promise<void> {
     await clickhouse.command(`RENAME DATABASE ${TABLES_DATABASE} TO ${OUTGOING}`);
   }
   await clickhouse.command(`RENAME DATABASE ${INCOMING} TO ${TABLES_DATABASE}`);
-}
-
-async function once(state: DurableState, step: string, work: () => Promise<void>): Promise<void> {
-  if (state.get(step) === true) return;
-  await work();
-  state.set(step, true);
 }

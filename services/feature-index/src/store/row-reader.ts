@@ -131,27 +131,15 @@ class Cursor implements RowCursor {
   }
 
   u16s(): number[] {
-    const length = this.#length();
-    const start = this.#take(2 * length);
-    const values: number[] = [];
-    for (let i = 0; i < length; i++) values.push(this.bytes.readUInt16LE(start + 2 * i));
-    return values;
+    return this.list(() => this.u16());
   }
 
   u32s(): number[] {
-    const length = this.#length();
-    const start = this.#take(4 * length);
-    const values: number[] = [];
-    for (let i = 0; i < length; i++) values.push(this.bytes.readUInt32LE(start + 4 * i));
-    return values;
+    return this.list(() => this.u32());
   }
 
   f32s(): number[] {
-    const length = this.#length();
-    const start = this.#take(4 * length);
-    const values: number[] = [];
-    for (let i = 0; i < length; i++) values.push(this.bytes.readFloatLE(start + 4 * i));
-    return values;
+    return this.list(() => this.f32());
   }
 
   bf16s(): number[] {

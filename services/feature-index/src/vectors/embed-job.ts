@@ -101,15 +101,9 @@ async function buildSpace({ clickhouse, catalogue, sources, url, owner }: EmbedP
   if (index === undefined || (await sources.hasSpace(indexId))) return;
   await dropIndexRows(clickhouse, indexId, VECTOR_TABLES);
   await using pool = new WorkerPool(new URL("./space-worker.ts", import.meta.url), 1, { url, login: owner } satisfies SpaceWorkerData);
-  const stop = (): void => void pool.close();
-  signal.addEventListener("abort", stop, { once: true });
-  try {
-    const { dimension, singularValues } = await pool.run<SpaceResult>({ indexId, dSae: index.sae.dSae } satisfies SpaceTask);
-    const row = { indexId, method: OWN_METHOD, dimension, values: singularValues };
-    await clickhouse.command(`INSERT INTO ${T.vectorSpaces} (index_id, method, dimension, singular_values) SELECT {indexId:UInt32}, {method:String}, {dimension:UInt16}, {values:Array(Float32)}`, row);
-  } finally {
-    signal.removeEventListener("abort", stop);
-  }
+  const { dimension, singularValues } = await pool.until(signal, pool.run<SpaceResult>({ indexId, dSae: index.sae.dSae } satisfies SpaceTask));
+  const row = { indexId, method: OWN_METHOD, dimension, values: singularValues };
+  await clickhouse.command(`INSERT INTO ${T.vectorSpaces} (index_id, method, dimension, singular_values) SELECT {indexId:UInt32}, {method:String}, {dimension:UInt16}, {values:Array(Float32)}`, row);
   signal.throwIfAborted();
 }
 

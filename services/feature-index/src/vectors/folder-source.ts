@@ -27,7 +27,7 @@ export class FolderSource implements VectorSource {
       await source.embed(["a"], "query", AbortSignal.timeout(600_000));
     } catch (error) {
       await pool.close();
-      // An error's class does not cross threads.
+      // What onnxruntime and the tokenizer throw is about the folder's files.
       throw new InputError(error instanceof Error ? error.message : String(error), { file: folder.folder });
     }
     return source;

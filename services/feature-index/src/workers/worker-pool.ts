@@ -40,6 +40,20 @@ export class WorkerPool implements AsyncDisposable {
     })) as Result;
   }
 
+  /** What work in these threads comes to. An abort ends them, and is what this rejects with. */
+  async until<Result>(signal: AbortSignal, work: Promise<Result>): Promise<Result> {
+    const end = () => void this.close();
+    signal.addEventListener("abort", end, { once: true });
+    try {
+      return await work;
+    } catch (error) {
+      signal.throwIfAborted();
+      throw error;
+    } finally {
+      signal.removeEventListener("abort", end);
+    }
+  }
+
   /** Ends the threads; what still ran is rejected. */
   async close(): Promise<void> {
     this.#closed = true;

@@ -3,6 +3,7 @@ import { FeatureIndexSchema, type ImportDelphiCacheRequest, ImportDelphiCacheReq
 import { defineJob, type Job, type JobContext } from "@mistral-sae/jobs";
 import { failedPrecondition } from "@mistral-sae/rpc";
 import { InputError } from "@mistral-sae/tensor";
+import { sampleStride } from "../../blocks/block-columns.ts";
 import { BlockLayout } from "../../blocks/block-layout.ts";
 import { buildIndex } from "../../building/build-index.ts";
 import { orUnavailable } from "../../clickhouse-away.ts";
@@ -43,8 +44,6 @@ interface Plan {
 /** Activations of an insert: some 30 MB in memory. */
 const ACTIVATIONS_AN_INSERT = 2_000_000;
 const TOKENS_AN_INSERT = 1 << 20;
-/** About 16 MB of codes kept token by token. */
-const SAMPLED_ACTIVATIONS = 1 << 22;
 
 /**
  * The job behind ImportDelphiCache: activations are staged as they come, in whatever order, and sorted into blocks, which are stored
@@ -115,8 +114,7 @@ async function finish(parts: DelphiImportParts, shards: readonly TokenCounts[], 
   const { nActivations } = ctx.state.get("plan") as Plan;
   const sum = (pick: (counts: TokenCounts) => number) => shards.reduce((total, counts) => total + pick(counts), 0);
   const tokens = { nTokens: sum(({ nTokens }) => nTokens), nSpecialTokens: sum(({ nSpecialTokens }) => nSpecialTokens) };
-  const sampleStride = Math.max(1, Math.ceil(nActivations / SAMPLED_ACTIVATIONS));
-  const { nBlocks } = await storeStagedBlocks(parts, index, { nActivations, sampleStride, file: index.corpus.source }, ctx);
+  const { nBlocks } = await storeStagedBlocks(parts, index, { nActivations, sampleStride: sampleStride(nActivations), file: index.corpus.source }, ctx);
   const counted: IndexRecord = { ...index, ...tokens };
   const texts = await parts.vocabularies.texts(index.corpus.vocabularyId);
   const nFeaturesAlive = await buildIndex(parts, counted, { nBlocks, nActivations }, texts, ctx);

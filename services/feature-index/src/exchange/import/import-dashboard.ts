@@ -2,7 +2,7 @@ import type { GenMessage } from "@bufbuild/protobuf/codegenv2";
 import type { Message, MessageInitShape } from "@bufbuild/protobuf";
 import type { ClickHouse, Login } from "@mistral-sae/clickhouse";
 import { FeatureIndexSchema } from "@mistral-sae/contracts/mistral_sae/feature_index/v1/feature_index";
-import { defineJob, type Job, type JobContext } from "@mistral-sae/jobs";
+import { defineJob, type Job, type JobContext, once } from "@mistral-sae/jobs";
 import { SaeState } from "@mistral-sae/contracts/mistral_sae/sae/v1/sae";
 import type { Catalogue } from "../../catalogue/catalogue.ts";
 import { orUnavailable } from "../../clickhouse-away.ts";
@@ -132,13 +132,12 @@ async function finish(parts: ImportParts, { uri }: ImportRequest, shards: readon
   const { special } = ctx.state.get("plan") as Plan;
   const sum = (pick: (shard: ShardCounts) => number) => shards.reduce((total, shard) => total + pick(shard), 0);
   const counted = { nTokens: sum(({ nTokens }) => nTokens), nSpecialTokens: sum(({ nSpecialTokens }) => nSpecialTokens), nActivations: sum(({ nActivations }) => nActivations) };
-  if (ctx.state.get("assembled") !== true) {
+  await once(ctx, "assembled", async () => {
     await assembleDashboard(clickhouse, index, uri, signal, (doneUnits, totalUnits) => ctx.progress({ stage: "assemble", doneUnits, totalUnits, unit: "features" }));
     await countTokens(clickhouse, index, special, signal);
     await invertTokens(clickhouse, index.indexId, signal);
     await packPages(clickhouse, index, signal);
-    ctx.state.set("assembled", true);
-  }
+  });
   ctx.progress({ stage: "merge", doneUnits: 0, totalUnits: 1, unit: "indexes" });
   await dropIndexRows(clickhouse, index.indexId, STAGED_TABLES);
   await mergeIndexRows(clickhouse, index.indexId, signal);

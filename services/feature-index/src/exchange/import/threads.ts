@@ -16,20 +16,14 @@ export async function inThreads<T>(
   const meter = new ReadMeter();
   await using pool = new WorkerPool(new URL("./import-worker.ts", import.meta.url), threads, data);
   const timer = setInterval(() => report(meter), REPORT_MS);
-  const end = () => {
-    meter.stop();
-    void pool.close();
-  };
-  signal.addEventListener("abort", end, { once: true });
+  const stop = () => meter.stop();
+  signal.addEventListener("abort", stop, { once: true });
   try {
     signal.throwIfAborted();
     report(meter);
-    return await work(async (task) => await pool.run(task), meter);
-  } catch (error) {
-    signal.throwIfAborted();
-    throw error;
+    return await pool.until(signal, work(async (task) => await pool.run(task), meter));
   } finally {
     clearInterval(timer);
-    signal.removeEventListener("abort", end);
+    signal.removeEventListener("abort", stop);
   }
 }
